@@ -1,0 +1,43 @@
+//! Definitions that the scenarios run, written where an engine finds them.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+fn pack(dir: &Path) -> io::Result<()> {
+    for folder in ["actions", "triggers", "rules"] {
+        fs::create_dir_all(dir.join(folder))?;
+    }
+    fs::write(dir.join("pack.yaml"), "ref: bench\nversion: 1.0.0\n")?;
+    fs::write(dir.join("triggers/happened.yaml"), "ref: bench.happened\n")
+}
+
+fn rule(dir: &Path, name: &str, criterion: &str, action: &str) -> io::Result<()> {
+    let text = format!("ref: bench.{name}\ntrigger: bench.happened\n{criterion}action: {action}\n");
+    fs::write(dir.join(format!("rules/{name}.yaml")), text)
+}
+
+fn script(dir: &Path, name: &str, script: &str) -> io::Result<()> {
+    let text = format!("ref: bench.{name}\nruntime: shell\nscript: {script}\n");
+    fs::write(dir.join(format!("actions/{name}.yaml")), text)
+}
+
+/// Shell actions `bench.hi` and `bench.true`; an event of `bench.happened` runs the latter.
+pub(crate) fn shell(packs: &Path) -> io::Result<()> {
+    let dir = packs.join("bench");
+    pack(&dir)?;
+    script(&dir, "hi", "echo hi")?;
+    script(&dir, "true", "\"true\"")?;
+    rule(&dir, "run", "", "bench.true")
+}
+
+/// So many rules on `bench.happened`, each for one `number` from 0, that do nothing durable.
+pub(crate) fn rules(packs: &Path, rules: usize) -> io::Result<()> {
+    let dir = packs.join("bench");
+    pack(&dir)?;
+    for number in 0..rules {
+        let criterion = format!("criteria:\n  trigger.number: {{ type: eq, pattern: {number} }}\n");
+        rule(&dir, &format!("rule_{number}"), &criterion, "core.noop")?;
+    }
+    Ok(())
+}

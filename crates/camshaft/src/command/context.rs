@@ -1,0 +1,121 @@
+//! What every verb works with: the engine, the screen and the format.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use camshaft_model::duration::{self, DurationError};
+use clap::Args;
+use serde_json::Value;
+
+use super::Local;
+use crate::client::Client;
+use crate::exit::CliError;
+use crate::render::table::{self, Column};
+use crate::render::{Format, Screen, Style, json};
+
+/// The surroundings of a verb.
+pub struct Context {
+    /// The engine.
+    pub client: Client,
+    /// Where to write.
+    pub screen: Screen,
+    /// How to write it.
+    pub format: Format,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// What works without an engine.
+    pub local: Local,
+}
+
+impl Context {
+    /// Shows one thing: with `table` for people, as it is for programs.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub fn show(
+        &self,
+        value: &Value,
+        table: impl FnOnce(&Value, Style) -> String,
+    ) -> Result<ExitCode, CliError> {
+        let text = match self.format {
+            Format::Table => table(value, self.screen.style),
+            format => json::render(value, format)?,
+        };
+        self.screen.text(&text)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Shows a page `{"items": […], "next_cursor": …}` and says how to get the next one.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub fn list(&self, page: &Value, columns: &[Column]) -> Result<ExitCode, CliError> {
+        let items = items(page);
+        self.show(page, |_, style| table::list(items, columns, style))?;
+        if let (Format::Table, Some(cursor)) =
+            (self.format, page.get("next_cursor").and_then(Value::as_str))
+        {
+            self.screen
+                .note(&format!("There is more: add --cursor {cursor}"));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The items of a page.
+pub(crate) fn items(page: &Value) -> &[Value] {
+    page.get("items")
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+/// Which part of a long list.
+#[derive(Debug, Args)]
+pub(crate) struct Page {
+    /// At most so many
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub(crate) limit: u32,
+    /// Go on after the page that ended with this cursor
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) cursor: Option<String>,
+}
+
+/// A query string: what is not given is left out.
+#[derive(Debug, Default)]
+pub(crate) struct Query(pub(crate) Vec<(&'static str, String)>);
+
+impl Query {
+    /// Adds a value, if there is one.
+    #[must_use]
+    pub(crate) fn with<T: ToString>(mut self, key: &'static str, value: Option<T>) -> Self {
+        self.0.extend(value.map(|value| (key, value.to_string())));
+        self
+    }
+
+    /// Adds several values with commas between them, if there are any.
+    #[must_use]
+    pub(crate) fn with_all<T: ToString>(self, key: &'static str, values: &[T]) -> Self {
+        let joined = values
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(",");
+        self.with(key, (!joined.is_empty()).then_some(joined))
+    }
+
+    /// Adds the page.
+    #[must_use]
+    pub(crate) fn page(self, page: &Page) -> Self {
+        self.with("limit", Some(page.limit))
+            .with("cursor", page.cursor.as_ref())
+    }
+}
+
+/// Reads a duration of a flag.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn duration(text: &str) -> Result<Duration, DurationError> {
+    duration::parse(text)
+}

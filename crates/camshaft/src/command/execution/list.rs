@@ -1,0 +1,50 @@
+//! `camshaft execution list`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use camshaft_model::{Ref, Status};
+use clap::Args;
+use serde_json::Value;
+
+use crate::command::Context;
+use crate::command::context::{Page, Query};
+use crate::exit::CliError;
+use crate::render::execution::COLUMNS;
+
+/// List executions, newest first
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  camshaft execution list --status running,requested
+  camshaft execution list --action demo.greet --limit 5
+  camshaft execution list -o json | jq -r '.items[].id'")]
+pub struct List {
+    /// In these states: requested, scheduled, running, waiting, canceling, completed, failed,
+    /// timed_out, cancelled, abandoned, skipped
+    #[arg(long, value_delimiter = ',', value_name = "STATUS")]
+    status: Vec<Status>,
+    /// Of this action
+    #[arg(long, value_name = "REF")]
+    action: Option<Ref>,
+    /// Requested by this rule
+    #[arg(long, value_name = "REF")]
+    rule: Option<Ref>,
+    #[command(flatten)]
+    page: Page,
+}
+
+impl List {
+    pub(super) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
+        let query = Query::default()
+            .with_all("status", &self.status)
+            .with("action", self.action)
+            .with("rule", self.rule)
+            .page(&self.page);
+        let page: Value = context
+            .client
+            .get("/executions", &query.0, Duration::ZERO)
+            .await?;
+        context.list(&page, COLUMNS)
+    }
+}

@@ -1,0 +1,78 @@
+//! `camshaft logs`: what an attempt wrote, byte for byte, and what is not there and why.
+
+mod follow;
+pub mod retry;
+
+use std::process::ExitCode;
+
+use camshaft_model::ExecutionId;
+use camshaft_model::port::dispatch::OutputStream;
+use clap::{Args, ValueEnum};
+
+use super::Context;
+use crate::exit::CliError;
+pub(super) use follow::{Follower, Until};
+
+/// Show what an execution wrote, byte for byte: stdout to stdout, stderr to stderr
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  camshaft logs exec_01jd2x3f5k8m9n0p1q2r3s4t5v
+  camshaft logs -f exec_01jd2x3f5k8m9n0p1q2r3s4t5v
+  camshaft logs exec_01jd2x3f5k8m9n0p1q2r3s4t5v --stream stdout > out.bin
+
+What is missing is said on stderr: nothing was written, it was cut at the limit, it was lost and
+why, or values of secrets were replaced. -f reads on after a lost connection and ends with the
+execution.")]
+pub struct Logs {
+    /// The execution
+    #[arg(value_name = "EXECUTION")]
+    id: ExecutionId,
+    /// Go on until the execution has ended, over its later attempts too
+    #[arg(short, long)]
+    follow: bool,
+    /// Which stream
+    #[arg(long, value_enum, default_value_t, value_name = "STREAM")]
+    stream: Streams,
+    /// Of this attempt, from 1 [default: the latest]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    attempt: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Streams {
+    /// Standard output only.
+    Stdout,
+    /// Standard error only.
+    Stderr,
+    /// Both.
+    #[default]
+    Both,
+}
+
+impl Logs {
+    pub(super) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
+        let until = match (self.follow, self.attempt) {
+            (false, _) => Until::Now,
+            (true, Some(_)) => Until::AttemptEnds,
+            (true, None) => Until::ExecutionEnds,
+        };
+        let follower = |stream| {
+            Follower::new(context, self.id, stream, until)
+                .attempt(self.attempt)
+                .say_empty()
+        };
+        let (stdout, stderr) = (
+            follower(OutputStream::Stdout),
+            follower(OutputStream::Stderr),
+        );
+        match self.stream {
+            Streams::Stdout => stdout.run().await?,
+            Streams::Stderr => stderr.run().await?,
+            Streams::Both => {
+                futures::try_join!(stdout.run(), stderr.run())?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,240 @@
+//! `camshaft run`: request an execution and, unless told not to, stay with it to its end.
+
+mod parameters;
+mod wait;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use camshaft_model::{Ref, Timestamp};
+use clap::{ArgGroup, Args};
+use serde_json::{Map, Value, json};
+
+use super::Context;
+use super::context::duration;
+use crate::exit::CliError;
+use crate::render::{Format, execution, text_at};
+
+/// Run an action, or a file as it is, and see its output
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("what").required(true).args(["reference", "file"]),
+    override_usage = "camshaft run [OPTIONS] REF [KEY=VALUE]...\n       camshaft run [OPTIONS] -- FILE [ARGUMENT]...",
+    after_help = "\
+Examples:
+  camshaft run demo.greet name=Ada
+  camshaft run demo.load rows:='[1, 2]' text=@letter.txt --detach
+  camshaft run demo.load --params load.yaml --timeout 10m
+  camshaft run -- ./backup.sh /srv
+
+Parameters: key=text, key:=JSON, key=@FILE for the text of a file. Text becomes a number, a boolean,
+an array or an object where the action's schema says so. They win over those of --params.
+
+The output of the action goes to stdout and stderr as it comes, byte for byte. The exit status is 0
+if the execution completed, 1 if not. Ctrl-C leaves the execution running and says how to cancel it
+(status 130). With -o json or yaml the execution is written instead of its output."
+)]
+pub struct Run {
+    /// The action
+    #[arg(value_name = "REF")]
+    reference: Option<Ref>,
+    /// Its parameters
+    #[arg(value_name = "KEY=VALUE", requires = "reference")]
+    parameters: Vec<String>,
+    /// A file to run as it is, and its arguments
+    #[arg(last = true, value_name = "FILE", conflicts_with_all = ["reference", "parameters", "params"])]
+    file: Vec<String>,
+    /// Stay until the execution has ended (the default)
+    #[arg(long, conflicts_with = "detach")]
+    wait: bool,
+    /// Write the execution's id and leave
+    #[arg(long)]
+    detach: bool,
+    /// How long to stay with it; a file is stopped then, an action goes on (its own deadline is in
+    /// its definition) [default: no limit]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
+    /// From -100 to 100; higher goes first
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-100..=100))]
+    priority: Option<i32>,
+    /// Do not start before this instant
+    #[arg(long, value_name = "INSTANT")]
+    not_before: Option<Timestamp>,
+    /// Requests with the same key make one execution
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// Parameters as a JSON or YAML object; - for standard input
+    #[arg(long, value_name = "FILE")]
+    params: Option<String>,
+}
+
+impl Run {
+    pub(super) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
+        let mut body = match &self.reference {
+            Some(action) => self.request_action(context, action).await?,
+            None => self.request_file()?,
+        };
+        body.extend(
+            self.priority
+                .map(|priority| ("priority".to_owned(), priority.into())),
+        );
+        body.extend(
+            self.not_before
+                .map(|at| ("not_before".to_owned(), at.to_string().into())),
+        );
+        let key = self.idempotency_key.as_deref();
+        let requested: Value = context
+            .client
+            .post("/executions", &Value::Object(body), key)
+            .await?;
+        let id = text_at(&requested, "/id").parse().map_err(|error| {
+            CliError::new(
+                camshaft_model::ErrorCode::Internal,
+                format!("the engine's answer: {error}"),
+            )
+        })?;
+        if self.detach {
+            return match context.format {
+                Format::Table => context
+                    .screen
+                    .text(&format!("{id}\n"))
+                    .map(|()| ExitCode::SUCCESS),
+                _ => context.show(&requested, execution::show),
+            };
+        }
+        // A file's own deadline ends the execution; the end is waited for, however it comes.
+        let limit = self.timeout.filter(|_| self.reference.is_some());
+        wait::stay(context, id, limit).await
+    }
+
+    async fn request_action(
+        &self,
+        context: &Context,
+        action: &Ref,
+    ) -> Result<Map<String, Value>, CliError> {
+        let given = parameters::read(self.params.as_deref(), &self.parameters)?;
+        let parameters = if given.needs_schema() {
+            let definition = context.client.read(&format!("/actions/{action}")).await?;
+            given.typed(
+                definition
+                    .pointer("/parameters/schema")
+                    .unwrap_or(&Value::Null),
+            )?
+        } else {
+            given.typed(&Value::Null)?
+        };
+        Ok(Map::from_iter([
+            ("action".to_owned(), json!(action)),
+            ("parameters".to_owned(), parameters.into()),
+        ]))
+    }
+
+    fn request_file(&self) -> Result<Map<String, Value>, CliError> {
+        let here = std::env::current_dir().map_err(|error| {
+            CliError::invalid(format!("the present folder is not known: {error}"))
+        })?;
+        let adhoc = adhoc(&self.file, &here, self.timeout)?;
+        Ok(Map::from_iter([("adhoc".to_owned(), adhoc)]))
+    }
+}
+
+/// What the engine needs to know about a file: where it is and where to run it, absolutely.
+fn adhoc(file: &[String], here: &Path, timeout: Option<Duration>) -> Result<Value, CliError> {
+    let Some((path, args)) = file.split_first() else {
+        return Err(
+            CliError::invalid("there is nothing to run").hint("name an action, or a file after --")
+        );
+    };
+    let utf8 = |path: PathBuf| {
+        path.into_os_string().into_string().map_err(|path| {
+            CliError::invalid(format!("the path {} is not UTF-8", path.display()))
+                .hint("rename it, or run it by an action")
+        })
+    };
+    let absolute = here.join(path);
+    if !absolute.is_file() {
+        let error = CliError::new(
+            camshaft_model::ErrorCode::NotFound,
+            format!("there is no file {path}"),
+        );
+        let hint = if path.contains('/') {
+            "paths are relative to the present folder"
+        } else {
+            "a path is needed: the PATH is not searched"
+        };
+        return Err(error.hint(hint));
+    }
+    // `.` and `..` are taken out, links are left: a script may care by which name it is run.
+    let absolute = std::path::absolute(&absolute).unwrap_or(absolute);
+    let mut adhoc = json!({ "path": utf8(absolute)?, "args": args, "working_dir": utf8(here.to_path_buf())?, "runtime": "" });
+    if let Some(timeout) = timeout {
+        adhoc["timeout_ms"] = u64::try_from(timeout.as_millis())
+            .unwrap_or(u64::MAX)
+            .into();
+    }
+    Ok(adhoc)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Cli, Verb};
+    use super::*;
+    use clap::Parser;
+
+    fn parse(arguments: &[&str]) -> Result<Box<Run>, clap::Error> {
+        let cli = Cli::try_parse_from([&["camshaft", "run"], arguments].concat())?;
+        let Verb::Run(run) = cli.verb else {
+            panic!("not run")
+        };
+        Ok(run)
+    }
+
+    #[test]
+    fn an_action_has_parameters_and_a_file_has_arguments() {
+        let run = parse(&["demo.greet", "name=x", "n:=1", "--detach"]).unwrap();
+        assert_eq!(run.parameters, ["name=x", "n:=1"]);
+        let run = parse(&["--timeout", "5s", "--", "./x.sh", "--flag", "a=b"]).unwrap();
+        assert_eq!(run.file, ["./x.sh", "--flag", "a=b"]);
+        assert_eq!(
+            parse(&["demo.greet", "--priority", "-5"]).unwrap().priority,
+            Some(-5)
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for arguments in [
+            &[][..],
+            &["demo.greet", "--", "./x"],
+            &["demo.greet", "--wait", "--detach"],
+            &["greet"],
+            &["demo.greet", "--priority", "101"],
+            &["--params", "a", "--", "./x"],
+        ] {
+            assert!(parse(arguments).is_err(), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_named_absolutely() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("x.sh"), "").unwrap();
+        let file = ["./x.sh".to_owned(), "a b".to_owned()];
+        let adhoc = adhoc(&file, dir.path(), Some(Duration::from_secs(2))).unwrap();
+        assert_eq!(adhoc["path"], dir.path().join("x.sh").to_str().unwrap());
+        assert_eq!(
+            (&adhoc["args"], &adhoc["timeout_ms"]),
+            (&json!(["a b"]), &json!(2000))
+        );
+        assert_eq!(adhoc["working_dir"], dir.path().to_str().unwrap());
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_not_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = adhoc(&["ls".to_owned()], dir.path(), None).unwrap_err();
+        assert_eq!(error.code, camshaft_model::ErrorCode::NotFound);
+        assert!(error.hint.unwrap().contains("PATH is not searched"));
+    }
+}

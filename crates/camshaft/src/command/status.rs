@@ -1,0 +1,110 @@
+//! `camshaft status`: is it there, is it well, what can it run.
+
+use std::process::ExitCode;
+
+use camshaft_model::ErrorCode;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::exit::CliError;
+use crate::render::table::pairs;
+use crate::render::{Style, instant_at, plain, text_at};
+
+/// Show whether the engine is ready, and which part is not
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  camshaft status
+
+The exit status is 0 if it is ready, 3 if it cannot be reached or a part of it does not work.")]
+pub struct Status {}
+
+impl Status {
+    pub(super) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
+        let ready = context.client.ready().await?;
+        let about = context.client.read("/info").await?;
+        let url = context.client.endpoint()?.url;
+        let is_ready = ready.get("ready") == Some(&Value::Bool(true));
+        let components = ready.get("components").cloned().unwrap_or_default();
+        let shown = json!({"ready": is_ready, "url": url, "components": components, "info": about});
+        context.show(&shown, render)?;
+        Ok(if is_ready {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(ErrorCode::Unavailable.exit_code())
+        })
+    }
+}
+
+/// The components of a status, one a line, and what is wrong with them.
+pub(super) fn component_rows(status: &Value) -> Vec<(&str, String)> {
+    let components = status.get("components").and_then(Value::as_array);
+    let row = |component: &Value| match text_at(component, "/problem").as_str() {
+        "-" => format!("{}: ok", text_at(component, "/component")),
+        problem => format!("{}: {problem}", text_at(component, "/component")),
+    };
+    components
+        .into_iter()
+        .flatten()
+        .map(|component| ("component", row(component)))
+        .collect()
+}
+
+fn render(status: &Value, style: Style) -> String {
+    let at = |pointer| text_at(status, pointer);
+    let runtimes = status
+        .pointer("/info/worker/runtimes")
+        .and_then(Value::as_array);
+    let runtimes: Vec<String> = runtimes.into_iter().flatten().map(plain).collect();
+    let mut rows = vec![
+        (
+            "ready",
+            if at("/ready") == "true" {
+                "yes".to_owned()
+            } else {
+                "NO".to_owned()
+            },
+        ),
+        ("url", at("/url")),
+        ("version", at("/info/version")),
+        ("pid", at("/info/pid")),
+        ("data", at("/info/data_dir")),
+        ("started", instant_at(status, "/info/started_at")),
+        (
+            "worker",
+            format!(
+                "{}, {} slots, {}",
+                at("/info/worker/id"),
+                at("/info/worker/slots"),
+                runtimes.join(" ")
+            ),
+        ),
+    ];
+    rows.extend(component_rows(status));
+    pairs(&rows, style)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_part_is_named() {
+        let status = json!({"ready": false, "url": "http://127.0.0.1:7410",
+            "components": [{"component": "writer", "problem": null}, {"component": "core.file#1", "problem": "no such folder"}],
+            "info": {"version": "0.1.0", "pid": 7, "data_dir": "/d", "started_at": "2026-11-21T01:28:29Z",
+                "worker": {"id": "local", "slots": 4, "runtimes": ["python", "shell"]}}});
+        insta::assert_snapshot!(render(&status, Style::default()), @r"
+        ready      NO
+        url        http://127.0.0.1:7410
+        version    0.1.0
+        pid        7
+        data       /d
+        started    2026-11-21T01:28:29.000Z
+        worker     local, 4 slots, python shell
+        component  writer: ok
+        component  core.file#1: no such folder
+        ");
+    }
+}

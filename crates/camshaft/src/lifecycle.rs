@@ -1,0 +1,391 @@
+//! `camshaft up` from the first line to the last: configuration, lock, listener, system, readiness;
+//! then signals: the first one drains, the second one kills.
+//!
+//! The API listens before the system starts, so that the address is known to every child process, but
+//! answers only once the system is up. Whoever waits for readiness reads the line that says so on
+//! standard error, or asks `/readyz`.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use camshaft_model::notice::Subscriber;
+use camshaft_model::port::store::{ExecutionFilter, PageRequest, Store};
+use camshaft_model::{ErrorCode, Status, Timestamp, crash, duration};
+use camshaft_server::{Api, Feed, Info, ServerConfig, WorkerInfo};
+use camshaft_worker::runtime::native::NativeRegistry;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::command::up::{Print, UpOptions};
+use crate::config::{self, Config, LogFormat, Overrides};
+use crate::data_dir::DataDir;
+use crate::exit::CliError;
+use crate::pack::PackError;
+use crate::pack::service::Packs;
+use crate::render::Screen;
+use crate::render::live::{Console, LineStyle};
+use crate::wire::{Parts, System, invalid_configuration};
+
+/// The variable that makes a process kill itself at a named point (`camshaft_model::crash`), for tests:
+/// `point` or `point:n` for the n-th time it is reached.
+const CRASH_AT: &str = "CAMSHAFT_CRASH_AT";
+
+/// Runs the engine in this process until it is told to stop.
+///
+/// # Errors
+/// The configuration is wrong, the data directory is in use, or the address is taken.
+pub fn up(options: UpOptions) -> Result<ExitCode, CliError> {
+    let UpOptions {
+        packs,
+        data_dir,
+        listen,
+        slots,
+        drain,
+        config: file,
+        run_for,
+        print,
+    } = options;
+    let flags = Overrides {
+        data_dir,
+        packs_dir: None,
+        listen,
+        slots,
+        drain,
+    };
+    let config =
+        config::load(file.as_deref(), std::env::vars(), flags).map_err(invalid_configuration)?;
+    start_log(&config);
+    arm_crash_point();
+    camshaft_worker::process::keep_descriptors().map_err(|error| {
+        CliError::new(
+            ErrorCode::Internal,
+            format!("inherited descriptors cannot be kept from children: {error}"),
+        )
+    })?;
+    let folders = if packs.is_empty() {
+        config.packs_dir.iter().cloned().collect()
+    } else {
+        packs
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            CliError::new(
+                ErrorCode::Internal,
+                format!("the async runtime does not start: {error}"),
+            )
+        })?;
+    let outcome = runtime.block_on(serve(config, folders, run_for, print));
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn serve(
+    config: Config,
+    folders: Vec<PathBuf>,
+    run_for: Option<Duration>,
+    print: Print,
+) -> Result<ExitCode, CliError> {
+    let data = DataDir::hold(&config.data_dir)?;
+    let (listener, address) = listen(config.api.listen).await?;
+    let url = format!("http://{address}");
+    let feed = Arc::new(Feed::new());
+    let console = (print == Print::Plain)
+        .then(console)
+        .transpose()?
+        .map(Arc::new);
+    let mut subscribers: Vec<Arc<dyn Subscriber>> = vec![feed.clone()];
+    if let Some(console) = &console {
+        subscribers.push(console.clone());
+    }
+    let native = NativeRegistry::new();
+    let parts = Parts {
+        config,
+        data,
+        native,
+        native_packs: Vec::new(),
+        api_url: url.clone(),
+        subscribers,
+    };
+    let mut signals = Signals::listen()?;
+    let system = System::start(parts).await?;
+    let started_at = system.clock().now();
+    let screen = Screen::standard();
+    let packs = Packs::new(
+        system.engine().clone(),
+        system.clock().clone(),
+        system.data().path().to_owned(),
+    );
+    for folder in &folders {
+        match packs.apply_folder(folder).await {
+            Ok(_) => {}
+            Err(error @ PackError::Missing(_)) => return Err(pack_error(folder, error)),
+            // What was applied before goes on working, and the folder is watched: a mistake in one
+            // file must not keep the engine from coming up again.
+            Err(error) => screen.error(&pack_error(folder, error)),
+        }
+    }
+    let router = camshaft_server::router(api(&system, packs.clone(), feed, started_at));
+    let (stop_server, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(camshaft_server::serve(listener, router, async move {
+        let _ = stopped.await;
+    }));
+    system.data().announce(&url).map_err(|error| {
+        CliError::new(
+            ErrorCode::Unavailable,
+            format!("the address cannot be announced: {error}"),
+        )
+    })?;
+    let watches = folders
+        .iter()
+        .map(|folder| watch(folder.clone(), packs.clone()))
+        .collect::<Vec<_>>();
+    screen.note(&format!(
+        "Camshaft is ready at {url} (data in {})",
+        system.data().path().display()
+    ));
+
+    let deadline = run_for.map(|after| Instant::now() + after);
+    signals.wait(deadline).await;
+    system.data().unannounce();
+    for watch in watches {
+        watch.abort();
+    }
+    let grace = drain(&system, &mut signals, &screen).await;
+    let _ = stop_server.send(());
+    let _ = server.await;
+    let code = match run_for {
+        Some(_) => exit_of_trial(&system, started_at, &screen).await,
+        None => ExitCode::SUCCESS,
+    };
+    let engine = system.engine().clone();
+    system.stop(grace).await;
+    if let Some(console) = console {
+        console.finish();
+    }
+    match engine.unfinished() {
+        0 => {}
+        1 => screen.note("1 execution has not ended; it is taken up at the next start"),
+        count => screen.note(&format!(
+            "{count} executions have not ended; they are taken up at the next start"
+        )),
+    }
+    Ok(code)
+}
+
+async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {
+    let failed = |error: std::io::Error| {
+        CliError::new(
+            ErrorCode::InvalidConfiguration,
+            format!("cannot listen on {at}: {error}"),
+        )
+        .hint("choose another address with --listen; port 0 takes any that is free")
+    };
+    let listener = TcpListener::bind(at).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+fn api(system: &System, packs: Arc<Packs>, feed: Arc<Feed>, started_at: Timestamp) -> Api {
+    let config = system.config();
+    let capacity = system.worker().capacity();
+    Api::new(
+        system.engine().clone(),
+        packs,
+        feed,
+        ServerConfig {
+            listen: config.api.listen,
+            max_body_bytes: usize::try_from(config.api.max_body_bytes).unwrap_or(usize::MAX),
+            token: system.data().token().to_owned(),
+            logs_dir: system.data().path().join("logs"),
+            info: Info {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                data_dir: system.data().path().to_owned(),
+                started_at,
+                worker: WorkerInfo {
+                    id: capacity.worker,
+                    slots: capacity.slots,
+                    runtimes: capacity.runtimes,
+                },
+            },
+        },
+    )
+}
+
+/// Starts nothing more and waits for what runs: until all has ended, the time is over, or a second
+/// signal comes. Returns how long what still runs gets between TERM and KILL.
+async fn drain(system: &System, signals: &mut Signals, screen: &Screen) -> Duration {
+    let engine = system.engine();
+    engine.drain();
+    if engine.running() == 0 {
+        return Duration::ZERO;
+    }
+    let limit = system.config().engine.drain;
+    let running = engine.running();
+    screen.note(&format!(
+        "Draining: {running} running, at most {}; once more to stop at once",
+        duration::display(limit)
+    ));
+    let deadline = Instant::now() + limit;
+    tokio::select! {
+        () = engine.idle() => Duration::ZERO,
+        () = signals.wait(Some(deadline)) => {
+            if Instant::now() < deadline { Duration::ZERO } else { system.config().worker.grace }
+        }
+    }
+}
+
+/// After `--for`: whether executions completed in that time.
+async fn exit_of_trial(system: &System, since: Timestamp, screen: &Screen) -> ExitCode {
+    let completed = ExecutionFilter {
+        statuses: vec![Status::Completed],
+        ..ExecutionFilter::default()
+    };
+    let first = PageRequest {
+        after: None,
+        limit: 1,
+    };
+    match system.store().executions(completed, first).await {
+        Ok(page)
+            if page
+                .iter()
+                .any(|execution| execution.state.ended_at >= Some(since)) =>
+        {
+            ExitCode::SUCCESS
+        }
+        _ => {
+            screen.note("No execution completed.");
+            ExitCode::from(ErrorCode::ExecutionFailed.exit_code())
+        }
+    }
+}
+
+fn watch(folder: PathBuf, packs: Arc<Packs>) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut watch = match crate::pack::watch(&folder) {
+            Ok(watch) => watch,
+            Err(error) => {
+                tracing::error!(folder = %folder.display(), %error, "the folder of packs is not watched");
+                return;
+            }
+        };
+        let screen = Screen::standard();
+        while watch.changed().await {
+            match packs.apply_folder(&folder).await {
+                Ok(changed) if changed.is_empty() => {}
+                Ok(changed) => screen.note(&format!("Applied {}", changed.join(", "))),
+                Err(error) => screen.error(&pack_error(&folder, error)),
+            }
+        }
+    })
+}
+
+pub(crate) fn pack_error(folder: &std::path::Path, error: crate::pack::PackError) -> CliError {
+    let refused = camshaft_server::PackError::from(error);
+    CliError::new(
+        refused.code,
+        format!("{}: {}", folder.display(), refused.message),
+    )
+    .problems(refused.problems.into_iter().map(Into::into).collect())
+}
+
+fn console() -> Result<Console, CliError> {
+    let style = LineStyle {
+        colour: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        zone: jiff::tz::TimeZone::system(),
+    };
+    Console::new(Box::new(std::io::stdout()), style).map_err(|error| {
+        CliError::new(
+            ErrorCode::Internal,
+            format!("the console does not start: {error}"),
+        )
+    })
+}
+
+fn start_log(config: &Config) {
+    use tracing_subscriber::filter::EnvFilter;
+    let level = config.log.level.as_str();
+    // The console shows steps in its own way; in the log they are for those who ask for more.
+    let filter = EnvFilter::new(format!("{level},camshaft::step=warn,hyper=warn,h2=warn"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    // A program that embeds the engine may have installed its own.
+    let _ = match config.log.format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+}
+
+fn arm_crash_point() {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static AT: OnceLock<(String, AtomicU32)> = OnceLock::new();
+    let Ok(text) = std::env::var(CRASH_AT) else {
+        return;
+    };
+    let (name, nth) = match text.split_once(':') {
+        Some((name, nth)) => (name.to_owned(), nth.parse().unwrap_or(1)),
+        None => (text, 1),
+    };
+    let _ = AT.set((name, AtomicU32::new(nth)));
+    crash::install(|point| {
+        if let Some((name, left)) = AT.get()
+            && name == point
+            && left.fetch_sub(1, Ordering::SeqCst) == 1
+        {
+            // As if from outside: no destructor runs, nothing is flushed.
+            let _ = rustix::process::kill_process(
+                rustix::process::getpid(),
+                rustix::process::Signal::KILL,
+            );
+        }
+    });
+}
+
+/// The signals that end the engine.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, CliError> {
+        let on = |kind| {
+            signal(kind).map_err(|error| {
+                CliError::new(
+                    ErrorCode::Internal,
+                    format!("signals cannot be heard: {error}"),
+                )
+            })
+        };
+        Ok(Self {
+            interrupt: on(SignalKind::interrupt())?,
+            terminate: on(SignalKind::terminate())?,
+        })
+    }
+
+    /// Returns at the next signal, or at the deadline if there is one.
+    async fn wait(&mut self, deadline: Option<Instant>) {
+        let timer = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            () = timer => {}
+        }
+    }
+}

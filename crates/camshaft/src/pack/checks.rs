@@ -1,0 +1,86 @@
+//! The checks of definitions that need the engine: JSON Schemas, schedules, operators, expressions.
+
+use camshaft_engine::expression::Template;
+use camshaft_engine::parameters;
+use camshaft_engine::rule::Operator;
+use camshaft_engine::schedule::{Schedule, ScheduleError};
+use camshaft_model::Object;
+use camshaft_model::definition::load::ParameterProblem;
+use camshaft_model::definition::{Checks, Criterion, Trigger, TriggerKind};
+use serde_json::Value;
+
+/// The engine's answers to [`Checks`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EngineChecks;
+
+impl Checks for EngineChecks {
+    fn criterion(&self, criterion: Criterion) -> Result<Criterion, String> {
+        let operator: Operator = criterion
+            .operator
+            .parse()
+            .map_err(|error: camshaft_engine::rule::UnknownOperator| error.to_string())?;
+        Ok(Criterion {
+            operator: operator.as_str().to_owned(),
+            ..criterion
+        })
+    }
+
+    fn expression(&self, text: &str) -> Result<(), String> {
+        Template::expression(text)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+
+    fn template(&self, text: &str) -> Result<(), String> {
+        Template::parse(text)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+
+    fn schema(&self, schema: &Value) -> Result<(), String> {
+        parameters::check_schema(schema)
+    }
+
+    fn fits(&self, schema: &Value, value: &Value) -> Result<(), String> {
+        parameters::validate(schema, value)
+    }
+
+    fn trigger_parameters(
+        &self,
+        trigger: &Trigger,
+        given: Object,
+    ) -> Result<Object, Vec<ParameterProblem>> {
+        let complete = parameters::check(&trigger.parameters, given).map_err(|errors| {
+            errors
+                .into_iter()
+                .map(|error| problem(&error.path, error.message))
+                .collect::<Vec<_>>()
+        })?;
+        let timer = matches!(
+            trigger.kind,
+            TriggerKind::Interval | TriggerKind::Cron | TriggerKind::Date | TriggerKind::Rrule
+        );
+        if timer {
+            Schedule::parse(trigger.kind, &complete).map_err(|error| vec![of_schedule(&error)])?;
+        }
+        Ok(complete)
+    }
+}
+
+/// The parameter is the first part of a path such as `urls[0]`.
+fn problem(path: &str, message: String) -> ParameterProblem {
+    ParameterProblem {
+        name: path.split(['.', '[']).next().unwrap_or_default().to_owned(),
+        message,
+    }
+}
+
+fn of_schedule(error: &ScheduleError) -> ParameterProblem {
+    let name = match error {
+        ScheduleError::NotATimer(_) | ScheduleError::Missing { .. } => "",
+        ScheduleError::Invalid { parameter, .. } | ScheduleError::Never { parameter, .. } => {
+            parameter
+        }
+    };
+    problem(name, error.to_string())
+}

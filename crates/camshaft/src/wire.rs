@@ -1,0 +1,376 @@
+//! The composition root: the one place that knows every part and puts them together.
+//!
+//! [`System::start`] brings an engine up in this process, in this order: what an earlier life left
+//! running is killed, the database is opened, packs are loaded, unfinished executions are taken up,
+//! the worker is attached (from here attempts start), sensors are started. [`System::stop`] goes the
+//! other way.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use camshaft_engine::driver::timers::Timers;
+use camshaft_engine::{Engine, Recovery, Settings, TokenSigner, World};
+use camshaft_link::bus::Bus;
+use camshaft_link::tracing_sink::TracingSink;
+use camshaft_model::definition::{Catalog, Pack};
+use camshaft_model::notice::Subscriber;
+use camshaft_model::port::clock::{Clock, Entropy};
+use camshaft_model::port::dispatch::OutputStream;
+use camshaft_model::port::store::{PackRecord, Store, StoreError, Violation};
+use camshaft_model::{AttemptKey, ErrorCode, Output};
+use camshaft_store::SqliteStore;
+use camshaft_worker::process::Limits;
+use camshaft_worker::process::sweep::sweep;
+use camshaft_worker::runtime::native::NativeRegistry;
+use camshaft_worker::sensor::Sensors;
+use camshaft_worker::{Worker, WorkerConfig};
+use tokio::sync::watch;
+
+use crate::clock::{SystemClock, SystemEntropy};
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::exit::CliError;
+use crate::pack;
+
+/// How long the last sensors and loops may take to stop.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
+
+/// What a system is made from.
+pub struct Parts {
+    /// The configuration.
+    pub config: Config,
+    /// The data directory, held by this process.
+    pub data: DataDir,
+    /// Native functions.
+    pub native: NativeRegistry,
+    /// Packs of actions that the embedding program brings along.
+    pub native_packs: Vec<Arc<Pack>>,
+    /// The address at which child processes reach the API.
+    pub api_url: String,
+    /// Who is told of what was committed, besides the log.
+    pub subscribers: Vec<Arc<dyn Subscriber>>,
+}
+
+/// A running engine with its worker and sensors.
+pub struct System {
+    engine: Engine,
+    store: Arc<SqliteStore>,
+    worker: Arc<Worker>,
+    sensors: Arc<Sensors>,
+    clock: Arc<dyn Clock>,
+    config: Config,
+    data: DataDir,
+    stop: watch::Sender<bool>,
+    loops: Vec<tokio::task::JoinHandle<()>>,
+}
+
+/// The database of a data directory.
+fn open_store(data_dir: &Path) -> Result<SqliteStore, CliError> {
+    let path = data_dir.join("camshaft.db");
+    SqliteStore::open(&path).map_err(|error| {
+        let code = match error {
+            StoreError::Unavailable(_) => ErrorCode::Unavailable,
+            StoreError::Broken(_) => ErrorCode::Internal,
+        };
+        CliError::new(code, format!("{}: {error}", path.display()))
+    })
+}
+
+fn of_store(error: StoreError) -> CliError {
+    CliError::new(ErrorCode::Unavailable, error.to_string())
+}
+
+impl System {
+    /// Brings everything up.
+    ///
+    /// # Errors
+    /// The database cannot be used, a secret is missing, or the machine refuses a resource.
+    pub async fn start(parts: Parts) -> Result<Self, CliError> {
+        let Parts {
+            config,
+            data,
+            native,
+            native_packs,
+            api_url,
+            subscribers,
+        } = parts;
+        kill_survivors(&data);
+        let store = Arc::new(open_store(data.path())?);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
+        let bus = Bus::new();
+        bus.subscribe(Arc::new(TracingSink));
+        for subscriber in subscribers {
+            bus.subscribe(subscriber);
+        }
+        let secrets = config
+            .read_secrets(|name| std::env::var(name).ok())
+            .map_err(invalid_configuration)?;
+        let allowed = config
+            .env_allow
+            .iter()
+            .filter_map(|name| Some((name.clone(), std::env::var(name).ok()?)));
+        let settings = Settings {
+            max_depth: config.engine.max_depth,
+            cancel_grace: config.worker.grace,
+            secrets,
+            env: allowed.collect(),
+            signer: TokenSigner::new(&data.signing_key()),
+        };
+        let world = World {
+            store: store.clone(),
+            bus,
+            clock: clock.clone(),
+            entropy,
+        };
+        let engine = Engine::new(settings, world, &config.worker.id);
+
+        load_packs(&engine, &store, native_packs).await?;
+        let logs = data.path().join("logs");
+        let recovered = engine
+            .recover(Recovery {
+                load_pack: &load_version,
+                outputs: &|key| kept_output(&logs, key),
+            })
+            .await
+            .map_err(of_store)?;
+        if recovered.waiting + recovered.interrupted > 0 {
+            tracing::info!(
+                waiting = recovered.waiting,
+                interrupted = recovered.interrupted,
+                "took up what an earlier life left"
+            );
+        }
+
+        let runtime = tokio::runtime::Handle::current();
+        let worker = Worker::new(
+            worker_config(&config, &data, native, api_url),
+            engine.reports(),
+            clock.clone(),
+            runtime.clone(),
+        )
+        .map_err(|error| {
+            CliError::new(
+                ErrorCode::Unavailable,
+                format!("the worker does not start: {error}"),
+            )
+        })?;
+        engine.attach_worker(worker.clone(), worker.capacity());
+
+        let (stop, stopped) = watch::channel(false);
+        let timers = Timers::new(Arc::new(engine.clone()), store.clone(), clock.clone());
+        let sensors = Sensors::new(
+            Arc::new(engine.clone()),
+            clock.clone(),
+            runtime,
+            child_environment(&config, &data),
+        );
+        engine.attach_sensors(timers.clone());
+        engine.attach_sensors(sensors.clone());
+        engine.reconcile_sensors();
+        let pulse = {
+            let (engine, stopped) = (engine.clone(), stopped.clone());
+            async move { engine.run(stopped).await }
+        };
+        let loops = vec![tokio::spawn(pulse), tokio::spawn(timers.run(stopped))];
+        tokio::task::yield_now().await;
+        Ok(Self {
+            engine,
+            store,
+            worker,
+            sensors,
+            clock,
+            config,
+            data,
+            stop,
+            loops,
+        })
+    }
+
+    /// The engine.
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The worker.
+    pub const fn worker(&self) -> &Arc<Worker> {
+        &self.worker
+    }
+
+    /// The clock that everything here uses.
+    pub const fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The configuration.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The data directory.
+    pub const fn data(&self) -> &DataDir {
+        &self.data
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Arc<SqliteStore> {
+        &self.store
+    }
+
+    /// Stops sensors and loops, then what still runs: TERM, `grace`, KILL. What that cuts off is
+    /// recorded, and everything recorded is flushed to the disk before this returns.
+    pub async fn stop(self, grace: Duration) {
+        self.engine.drain();
+        let _ = self.stop.send(true);
+        self.sensors.shutdown().await;
+        self.worker.shutdown(grace).await;
+        for task in self.loops {
+            if tokio::time::timeout(STOP_MARGIN, task).await.is_err() {
+                tracing::error!("a loop did not stop in time");
+            }
+        }
+        self.store.close();
+    }
+}
+
+fn kill_survivors(data: &DataDir) {
+    match sweep(data.path(), data.instance()) {
+        Ok(survivors) => {
+            for survivor in survivors {
+                tracing::warn!(execution = %survivor.key.execution, attempt = survivor.key.attempt, pid = survivor.pid, gone = survivor.gone, "killed a process that an earlier life had left");
+            }
+        }
+        Err(error) => tracing::error!(%error, "processes of an earlier life cannot be looked for"),
+    }
+}
+
+/// The core pack, the actions of native functions, and every pack that was applied.
+async fn load_packs(
+    engine: &Engine,
+    store: &Arc<SqliteStore>,
+    native: Vec<Arc<Pack>>,
+) -> Result<(), CliError> {
+    let core = pack::core_pack().map_err(|problems| {
+        CliError::new(ErrorCode::Internal, format!("the core pack: {problems}"))
+    })?;
+    let mut packs = vec![core];
+    packs.extend(native);
+    let mut world = Catalog::default();
+    world.packs.extend(
+        packs
+            .iter()
+            .map(|pack| (pack.origin.pack.clone(), pack.clone())),
+    );
+    let records = store.packs().await.map_err(of_store)?;
+    match pack::load_installed(&records, &world) {
+        Ok(loaded) => packs.extend(loaded.into_iter().map(|loaded| Arc::new(loaded.pack))),
+        Err(error) => {
+            tracing::error!(%error, "the packs that were applied cannot be loaded; apply them again")
+        }
+    }
+    engine.load(packs);
+    Ok(())
+}
+
+/// A version of a pack that is not current any more.
+fn load_version(record: &PackRecord) -> Result<Arc<Pack>, String> {
+    let mut world = Catalog::default();
+    if let Ok(core) = pack::core_pack() {
+        world.packs.insert(core.origin.pack.clone(), core);
+    }
+    pack::load_pinned(record, &world).map_err(|error| error.to_string())
+}
+
+/// What the log files of an attempt that was cut off hold.
+fn kept_output(logs: &Path, key: &AttemptKey) -> (Output, Output) {
+    let of = |stream: OutputStream| {
+        let bytes = std::fs::metadata(logs.join(stream.log_file(key))).map_or(0, |file| file.len());
+        Output {
+            bytes,
+            stored: bytes,
+            ..Output::default()
+        }
+    };
+    (of(OutputStream::Stdout), of(OutputStream::Stderr))
+}
+
+fn worker_config(
+    config: &Config,
+    data: &DataDir,
+    native: NativeRegistry,
+    api_url: String,
+) -> WorkerConfig {
+    WorkerConfig {
+        id: config.worker.id.clone(),
+        slots: config.worker.slots,
+        resources: config.worker.resources.clone(),
+        data_dir: data.path().to_owned(),
+        instance: data.instance().to_owned(),
+        api_url,
+        native,
+        limits: Limits {
+            output_bytes: config.worker.output_limit_bytes,
+            heartbeat: config.worker.heartbeat,
+            grace: config.worker.grace,
+            ..Limits::default()
+        },
+        environment: config.worker.environment.clone(),
+        packs_environment: pip_environment(),
+    }
+}
+
+/// Where pip finds packages is a matter of the machine: these variables of the engine's environment
+/// reach the making of a pack's environment, and nothing else.
+fn pip_environment() -> BTreeMap<String, String> {
+    const NAMES: &[&str] = &[
+        "PIP_INDEX_URL",
+        "PIP_EXTRA_INDEX_URL",
+        "PIP_TRUSTED_HOST",
+        "PIP_CERT",
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+        "NO_PROXY",
+    ];
+    NAMES
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+        .collect()
+}
+
+fn child_environment(config: &Config, data: &DataDir) -> BTreeMap<String, String> {
+    let mut environment = config.worker.environment.clone();
+    environment.insert("CAMSHAFT_INSTANCE".to_owned(), data.instance().to_owned());
+    environment
+}
+
+/// Mistakes in the configuration, each with its place.
+pub fn invalid_configuration(problems: camshaft_model::definition::Problems) -> CliError {
+    CliError::new(
+        ErrorCode::InvalidConfiguration,
+        "the configuration is not valid",
+    )
+    .problems(problems.into_list().into_iter().map(Into::into).collect())
+}
+
+/// Checks the promises of the database in a data directory that no engine uses.
+///
+/// # Errors
+/// An engine uses it, or it cannot be read.
+pub fn check_database(data_dir: &Path) -> Result<Vec<Violation>, CliError> {
+    if !data_dir.join("camshaft.db").is_file() {
+        return Err(CliError::new(
+            ErrorCode::NotFound,
+            format!("there is no database in {}", data_dir.display()),
+        ));
+    }
+    let _held = DataDir::hold(data_dir)?;
+    let store = open_store(data_dir)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .map_err(|error| CliError::new(ErrorCode::Internal, error.to_string()))?;
+    let violations = runtime.block_on(store.check()).map_err(of_store);
+    store.close();
+    violations
+}

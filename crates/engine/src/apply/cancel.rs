@@ -1,0 +1,72 @@
+//! Cancelling an execution.
+
+use std::sync::Arc;
+
+use camshaft_model::notice::Notice;
+use camshaft_model::port::store::Change;
+use camshaft_model::{
+    ExecutionId, ExecutionState, Failure, FailureKind, Object, Status, StepEventType, Transition,
+};
+
+use crate::decision::{Decision, Effect, Unit};
+use crate::state::{Context, State};
+
+impl State {
+    /// Cancels an execution that is live. One that waits is terminal at once; one that runs becomes
+    /// `canceling`, and terminal when its processes are gone. One that is being cancelled already
+    /// changes nothing.
+    pub(crate) fn cancel(&mut self, id: ExecutionId, context: &Context<'_>) -> Decision {
+        let mut decision = Decision::default();
+        let Some(live) = self.live.get(&id) else {
+            return decision;
+        };
+        match live.state.status {
+            Status::Requested | Status::Waiting => {
+                let state = ExecutionState {
+                    status: Status::Cancelled,
+                    not_before: None,
+                    blocked_by: None,
+                    ended_at: Some(context.now),
+                    error: Some(Failure {
+                        kind: FailureKind::Cancelled,
+                        message: "cancelled before it ran".to_owned(),
+                    }),
+                    ..live.state.clone()
+                };
+                let mut unit = Unit::default();
+                unit.steps
+                    .push(live.step(StepEventType::TaskCancelled, Object::new(), context));
+                if self.terminate(id, &[], state, &mut unit, &mut decision, context) {
+                    decision.units.push(unit);
+                }
+            }
+            Status::Scheduled | Status::Running => {
+                let state = ExecutionState {
+                    status: Status::Canceling,
+                    ..live.state.clone()
+                };
+                let key = live.key();
+                match Transition::new(id, &live.state, &[], state.clone()) {
+                    Ok(transition) => {
+                        let mut unit = Unit {
+                            moved: Some((id, Change::Move(Box::new(transition)))),
+                            ..Unit::default()
+                        };
+                        unit.effects
+                            .push(Effect::Cancel(key, self.settings.cancel_grace));
+                        self.set_state(id, state);
+                        if let Some(live) = self.live.get(&id) {
+                            unit.notices
+                                .push(Notice::Execution(Arc::new(live.record())));
+                        }
+                        decision.units.push(unit);
+                    }
+                    Err(error) => tracing::error!(execution = %id, %error, "not cancelled"),
+                }
+            }
+            _ => {}
+        }
+        self.admit(context, &mut decision);
+        decision
+    }
+}

@@ -1,0 +1,24 @@
+//! Delays that are over.
+
+use crate::decision::Decision;
+use crate::state::{Context, State};
+
+impl State {
+    /// Lets everything go on whose instant has come. Also the periodic sweep: it starts whatever may
+    /// start, so a wake-up that was lost costs at most one period.
+    pub(crate) fn due(&mut self, context: &Context<'_>) -> Decision {
+        let mut decision = Decision::default();
+        while let Some((at, id)) = self.delayed.first().copied() {
+            if at > context.now {
+                break;
+            }
+            self.delayed.remove(&(at, id));
+            if let Some(live) = self.live.get_mut(&id) {
+                live.state.not_before = None;
+            }
+            self.enqueue(id);
+        }
+        self.admit(context, &mut decision);
+        decision
+    }
+}

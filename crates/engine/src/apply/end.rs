@@ -1,0 +1,94 @@
+//! The one way into a terminal state, and what that leads to.
+
+use std::sync::Arc;
+
+use camshaft_model::port::store::Change;
+use camshaft_model::{
+    EventDraft, EventSource, ExecutionId, ExecutionState, Ref, Status, Transition,
+};
+use serde_json::json;
+
+use crate::decision::{Decision, Unit};
+use crate::state::{Context, Live, State};
+
+/// The trigger whose events tell that an execution ended.
+pub(crate) const EXECUTION_TRIGGER: &str = "core.execution";
+
+impl State {
+    /// Moves a live execution to a terminal state within `unit` and forgets it. Rules on
+    /// `core.execution` are applied in the same unit: what an end leads to is stored with it (other
+    /// executions that it cancels are units of their own in `decision`).
+    /// Returns whether the table allows it.
+    pub(crate) fn terminate(
+        &mut self,
+        id: ExecutionId,
+        through: &[Status],
+        state: ExecutionState,
+        unit: &mut Unit,
+        decision: &mut Decision,
+        context: &Context<'_>,
+    ) -> bool {
+        let Some(live) = self.live.get(&id) else {
+            return false;
+        };
+        let transition = match Transition::new(id, &live.state, through, state.clone()) {
+            Ok(transition) => transition,
+            Err(error) => {
+                tracing::error!(execution = %id, %error, "an end was refused");
+                return false;
+            }
+        };
+        unit.moved = Some((id, Change::Move(Box::new(transition))));
+        let Some(mut live) = self.forget(id) else {
+            return false;
+        };
+        live.state = state;
+        let record = Arc::new(live.record());
+        unit.ended = Some(record);
+        self.announce_end(&live, unit, decision, context);
+        true
+    }
+
+    fn announce_end(
+        &mut self,
+        live: &Live,
+        unit: &mut Unit,
+        decision: &mut Decision,
+        context: &Context<'_>,
+    ) {
+        let Ok(trigger) = EXECUTION_TRIGGER.parse::<Ref>() else {
+            return;
+        };
+        if !self.rules.has_rules_on(&trigger) {
+            return;
+        }
+        let state = &live.state;
+        let draft = EventDraft {
+            trigger,
+            payload: json!({
+                "execution_id": live.spec.id,
+                "run_id": live.spec.root,
+                "action": live.spec.action,
+                "status": state.status,
+                "attempt": state.attempt,
+                "exit_code": state.exit_code,
+                "signal": state.signal,
+                "error": state.error,
+                "result": state.result,
+                "parameters": live.action.masked(&live.spec.parameters),
+                "origin": live.spec.origin,
+                "ended_at": state.ended_at,
+            }),
+            source: EventSource {
+                kind: "engine".to_owned(),
+                name: Some(live.spec.id.to_string()),
+            },
+            dedup_key: Some(live.spec.id.to_string()),
+            occurred_at: state.ended_at,
+            sensor: None,
+            depth: live.spec.depth.saturating_add(1),
+            trace_parent: live.spec.trace_parent.clone(),
+        };
+        self.apply_rules(draft, unit, decision, context);
+    }
+}

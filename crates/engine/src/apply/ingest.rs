@@ -1,0 +1,220 @@
+//! An event and what rules make of it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use camshaft_model::definition::{Action, Rule};
+use camshaft_model::notice::Notice;
+use camshaft_model::port::store::Change;
+use camshaft_model::{
+    Enforcement, EnforcementId, EnforcementOutcome, Event, EventDraft, EventId, ExecutionId,
+    ExecutionSpec, ExecutionState, Object, Origin,
+};
+use serde_json::Value;
+
+use crate::decision::{Decision, Unit};
+use crate::parameters;
+use crate::rule::{self, Verdict};
+use crate::schedule::Overlap;
+use crate::state::{Context, Live, State};
+
+/// What an accepted event led to.
+pub(crate) struct Ingested {
+    /// The event's unit is the first of the decision.
+    pub(crate) decision: Decision,
+    pub(crate) event: EventId,
+    pub(crate) executions: Vec<ExecutionId>,
+}
+
+impl State {
+    /// Applies every rule that may match to an event. The event, its enforcements and the executions
+    /// that they request are one unit.
+    ///
+    /// # Errors
+    /// The trigger is unknown or the payload does not fit its schema: a sentence.
+    pub(crate) fn ingest(
+        &mut self,
+        draft: EventDraft,
+        sensor_state: Option<Value>,
+        context: &Context<'_>,
+    ) -> Result<Ingested, String> {
+        let Some(trigger) = self.catalog.trigger(&draft.trigger) else {
+            return Err(self.no_trigger(&draft.trigger));
+        };
+        if let Some(schema) = &trigger.payload_schema {
+            parameters::validate(schema, &draft.payload).map_err(|problem| {
+                format!(
+                    "the payload does not fit trigger '{}': {problem}",
+                    draft.trigger
+                )
+            })?;
+        }
+        let mut unit = Unit::default();
+        if let (Some(key), Some(state)) = (&draft.sensor, sensor_state) {
+            unit.changes.push(Change::PutSensorState {
+                key: key.clone(),
+                state,
+            });
+        }
+        let mut decision = Decision::default();
+        let event = self.apply_rules(draft, &mut unit, &mut decision, context);
+        let executions = unit.fresh.clone();
+        decision.units.insert(0, unit);
+        self.admit(context, &mut decision);
+        Ok(Ingested {
+            decision,
+            event,
+            executions,
+        })
+    }
+
+    /// Records an event and what rules make of it in `unit`.
+    pub(crate) fn apply_rules(
+        &mut self,
+        draft: EventDraft,
+        unit: &mut Unit,
+        decision: &mut Decision,
+        context: &Context<'_>,
+    ) -> EventId {
+        let event = Arc::new(Event {
+            id: EventId::new(context.entropy.uuid(context.now)),
+            received_at: context.now,
+            draft,
+        });
+        unit.event = Some(event.clone());
+        unit.notices.push(Notice::Event(event.clone()));
+        let rules = self.rules.clone();
+        let scope = rule::Surroundings {
+            secrets: &self.settings.secrets,
+            env: &self.settings.env,
+        };
+        let verdicts: Vec<(Arc<Rule>, Verdict)> = rules
+            .candidates(&event.draft)
+            .map(|compiled| {
+                (
+                    compiled.rule().clone(),
+                    compiled.decide(&event, &scope, context.now),
+                )
+            })
+            .collect();
+        for (rule, verdict) in verdicts {
+            let outcome = match verdict {
+                Verdict::NoMatch => continue,
+                Verdict::Failed { reason } => EnforcementOutcome::Failed { reason },
+                Verdict::Matched { parameters } => {
+                    self.enforce(&rule, parameters, &event, unit, decision, context)
+                }
+            };
+            let enforcement = Enforcement {
+                id: EnforcementId::new(context.entropy.uuid(context.now)),
+                rule: rule.reference.clone(),
+                event: event.id,
+                created_at: context.now,
+                outcome,
+            };
+            unit.notices
+                .push(Notice::Enforcement(Arc::new(enforcement.clone())));
+            unit.changes
+                .push(Change::InsertEnforcement(Box::new(enforcement)));
+        }
+        event.id
+    }
+
+    fn enforce(
+        &mut self,
+        rule: &Rule,
+        parameters: Object,
+        event: &Event,
+        unit: &mut Unit,
+        decision: &mut Decision,
+        context: &Context<'_>,
+    ) -> EnforcementOutcome {
+        let Some(action) = self.catalog.action(&rule.action).cloned() else {
+            return EnforcementOutcome::Failed {
+                reason: format!("there is no action '{}'", rule.action),
+            };
+        };
+        if event.draft.depth >= self.settings.max_depth {
+            return EnforcementOutcome::Failed {
+                reason: format!(
+                    "{} executions led to one another before this; the limit (engine.max_depth) is {}",
+                    event.draft.depth, self.settings.max_depth
+                ),
+            };
+        }
+        let parameters = match parameters::check(&action.parameters, parameters) {
+            Ok(parameters) => parameters,
+            Err(problems) => {
+                return EnforcementOutcome::Failed {
+                    reason: format!(
+                        "parameters of {}: {}",
+                        action.reference,
+                        parameters::sentence(&problems)
+                    ),
+                };
+            }
+        };
+        let previous: BTreeSet<ExecutionId> = self
+            .one_at_a_time
+            .get(&rule.reference)
+            .cloned()
+            .unwrap_or_default();
+        let overlap = self.overlap(&rule.reference);
+        if overlap == Overlap::Skip
+            && let Some(holder) = previous.first()
+        {
+            return EnforcementOutcome::Skipped {
+                reason: format!("overlap: skip, and {holder} has not ended"),
+            };
+        }
+        if overlap == Overlap::CancelPrevious {
+            for id in previous {
+                let cancelled = self.cancel(id, context);
+                decision.units.extend(cancelled.units);
+            }
+        }
+        let id = ExecutionId::new(context.entropy.uuid(context.now));
+        self.add(
+            ExecutionSpec {
+                id,
+                root: id,
+                parent: None,
+                action: action.reference.clone(),
+                pack_hash: action.origin.as_ref().map(|o| o.hash.clone()),
+                adhoc: None,
+                parameters: Arc::new(parameters),
+                priority: rule.priority,
+                requested_at: context.now,
+                origin: Origin::Rule {
+                    rule: rule.reference.clone(),
+                    event: event.id,
+                },
+                idempotency_key: None,
+                depth: event.draft.depth,
+                trace_parent: event.draft.trace_parent.clone(),
+            },
+            ExecutionState::requested(None),
+            action,
+            unit,
+        );
+        EnforcementOutcome::Requested { execution: id }
+    }
+
+    /// Adds an execution that has just been asked for to the state and to a unit.
+    pub(crate) fn add(
+        &mut self,
+        spec: ExecutionSpec,
+        state: ExecutionState,
+        action: Arc<Action>,
+        unit: &mut Unit,
+    ) {
+        let one_of = self.one_of(&spec.origin);
+        unit.fresh.push(spec.id);
+        self.insert(Live {
+            spec: Arc::new(spec),
+            state,
+            action,
+            one_of,
+        });
+    }
+}

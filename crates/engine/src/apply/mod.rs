@@ -1,0 +1,14 @@
+//! One command per file: the state and a command go in, changes and effects come out. Synchronous
+//! and without I/O; time and chance come with the [`crate::state::Context`].
+
+mod admit;
+mod cancel;
+mod due;
+mod end;
+mod ingest;
+mod report;
+mod request;
+mod undo;
+
+#[cfg(test)]
+mod tests;

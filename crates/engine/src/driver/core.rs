@@ -1,0 +1,362 @@
+//! The state, its lock, and the way from a decision to the database and on to its effects.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use camshaft_model::crash;
+use camshaft_model::notice::{Notice, Publish};
+use camshaft_model::port::clock::{Clock, Entropy};
+use camshaft_model::port::dispatch::{Dispatch, Report, Reports};
+use camshaft_model::port::sensor::{SensorHealth, SensorHost, SensorSpec};
+use camshaft_model::port::store::{
+    Change, OnCommit, Outcome, Refusal, Store, StoreError, Transaction,
+};
+use camshaft_model::{Execution, ExecutionId, Status, StepEvent};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use crate::decision::{Decision, Effect, Unit};
+use crate::state::{Context, State};
+
+/// How long to wait before a change that the store could not take is handed over again.
+const RESUBMIT_AFTER: Duration = Duration::from_millis(250);
+
+/// The world, as the engine reaches it.
+pub(crate) struct Ports {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) bus: Arc<dyn Publish>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+/// Called with what became of one unit.
+type Answer = Box<dyn FnOnce(Result<Outcome, StoreError>) + Send>;
+
+/// See the module.
+pub(crate) struct Core {
+    this: Weak<Self>,
+    state: Mutex<State>,
+    ports: Ports,
+    dispatch: OnceLock<Arc<dyn Dispatch>>,
+    waiters: Mutex<HashMap<ExecutionId, Vec<oneshot::Sender<Arc<Execution>>>>>,
+    runtime: tokio::runtime::Handle,
+    pub(super) wake: Notify,
+    idle: Notify,
+    pub(super) pulse_alive: AtomicBool,
+    pub(crate) sensor_hosts: Mutex<Vec<Arc<dyn SensorHost>>>,
+    pub(crate) wanted_sensors: Mutex<Arc<Vec<SensorSpec>>>,
+    pub(crate) broken_sensors: Mutex<Vec<SensorHealth>>,
+}
+
+impl Core {
+    pub(crate) fn new(state: State, ports: Ports, runtime: tokio::runtime::Handle) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            state: Mutex::new(state),
+            ports,
+            dispatch: OnceLock::new(),
+            waiters: Mutex::default(),
+            runtime,
+            wake: Notify::new(),
+            idle: Notify::new(),
+            pulse_alive: AtomicBool::new(false),
+            sensor_hosts: Mutex::default(),
+            wanted_sensors: Mutex::default(),
+            broken_sensors: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.ports.store
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.ports.clock
+    }
+
+    pub(crate) fn set_dispatch(&self, dispatch: Arc<dyn Dispatch>) {
+        let _ = self.dispatch.set(dispatch);
+    }
+
+    pub(crate) fn dispatch(&self) -> Option<&Arc<dyn Dispatch>> {
+        self.dispatch.get()
+    }
+
+    pub(crate) fn is_pulse_alive(&self) -> bool {
+        self.pulse_alive.load(Ordering::Relaxed)
+    }
+
+    /// Looks at the state. `look` must not block.
+    pub(crate) fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        look(&self.state.lock())
+    }
+
+    /// Changes what is not recorded (the catalog, the capacity). `change` must not block.
+    pub(crate) fn alter<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        change(&mut self.state.lock())
+    }
+
+    /// Applies a command that nobody waits for.
+    pub(crate) fn apply(&self, command: impl FnOnce(&mut State, &Context<'_>) -> Decision) {
+        let mut state = self.state.lock();
+        let context = self.context();
+        let decision = command(&mut state, &context);
+        self.submit(&mut state, decision, None);
+    }
+
+    /// Applies a command and tells `answer` what became of its first unit, after the commit.
+    ///
+    /// # Errors
+    /// The command's own: nothing has changed.
+    pub(crate) fn apply_with<T, E>(
+        &self,
+        command: impl FnOnce(&mut State, &Context<'_>) -> Result<(Decision, T), E>,
+        answer: impl FnOnce(Result<Outcome, StoreError>) + Send + 'static,
+    ) -> Result<T, E> {
+        let mut state = self.state.lock();
+        let context = self.context();
+        let (decision, value) = command(&mut state, &context)?;
+        self.submit(&mut state, decision, Some(Box::new(answer)));
+        Ok(value)
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context {
+            now: self.ports.clock.now(),
+            entropy: &*self.ports.entropy,
+        }
+    }
+
+    /// Hands the units to the writer, in order. Called under the lock; the writer never blocks.
+    fn submit(&self, state: &mut State, decision: Decision, mut answer: Option<Answer>) {
+        let due = state.next_due();
+        for mut unit in decision.units {
+            let transaction = unit.transaction(state);
+            self.write(transaction, unit, answer.take());
+        }
+        if let Some(answer) = answer {
+            // Nothing to store: what was asked for is so already.
+            answer(Ok(Outcome::Applied {
+                first_step_event: 0,
+            }));
+        }
+        if due.is_some() {
+            self.wake.notify_one();
+        }
+    }
+
+    fn write(&self, transaction: Transaction, unit: Unit, answer: Option<Answer>) {
+        let Some(core) = self.this.upgrade() else {
+            return;
+        };
+        if unit.event.is_some() {
+            crash::point("event.before_commit");
+        }
+        if unit.ended.is_some() {
+            crash::point("report.before_commit");
+        }
+        // Kept only while somebody may need it again: a change without a requester is tried until
+        // the store takes it, because its worker will not report twice.
+        let again = answer.is_none().then(|| transaction.clone());
+        let done: OnCommit = Box::new(move |outcome| core.stored(outcome, unit, again, answer));
+        self.ports.store.submit(transaction, done);
+    }
+
+    /// On the writer's thread, after the commit.
+    fn stored(
+        self: Arc<Self>,
+        outcome: Result<Outcome, StoreError>,
+        unit: Unit,
+        again: Option<Transaction>,
+        answer: Option<Answer>,
+    ) {
+        match &outcome {
+            Ok(Outcome::Applied { first_step_event }) => {
+                if unit.event.is_some() {
+                    crash::point("event.after_commit");
+                }
+                if unit.ended.is_some() {
+                    crash::point("report.after_commit");
+                }
+                self.perform(unit, *first_step_event);
+            }
+            Ok(Outcome::Refused(refusal)) => self.refused(refusal, &unit),
+            Err(error) => match again {
+                Some(transaction) => {
+                    tracing::warn!(%error, "a change is not stored yet; it is tried again");
+                    let core = self.clone();
+                    self.runtime.spawn(async move {
+                        tokio::time::sleep(RESUBMIT_AFTER).await;
+                        core.write(transaction, unit, None);
+                    });
+                    return;
+                }
+                None => self.take_back(unit.fresh),
+            },
+        }
+        if let Some(answer) = answer {
+            answer(outcome);
+        }
+    }
+
+    fn perform(&self, unit: Unit, first_step_event: i64) {
+        if let Some(dispatch) = self.dispatch.get() {
+            for effect in unit.effects {
+                match effect {
+                    Effect::Start(job) => dispatch.start(*job),
+                    Effect::Cancel(key, grace) => dispatch.cancel(key, grace),
+                }
+            }
+        }
+        let bus = &self.ports.bus;
+        let steps = (first_step_event..).zip(unit.steps);
+        let steps = steps.map(|(id, draft)| Notice::Step(Arc::new(StepEvent::numbered(id, draft))));
+        if let Some(ended) = unit.ended {
+            // The last steps of an execution come before its end, and what the end leads to after it.
+            steps.for_each(|step| bus.publish(&step));
+            bus.publish(&Notice::Execution(ended.clone()));
+            unit.notices.iter().for_each(|notice| bus.publish(notice));
+            self.tell_waiters(&ended);
+        } else {
+            unit.notices.iter().for_each(|notice| bus.publish(notice));
+            steps.for_each(|step| bus.publish(&step));
+        }
+    }
+
+    fn tell_waiters(&self, ended: &Arc<Execution>) {
+        for waiter in self
+            .waiters
+            .lock()
+            .remove(&ended.spec.id)
+            .into_iter()
+            .flatten()
+        {
+            let _ = waiter.send(ended.clone());
+        }
+    }
+
+    fn refused(self: &Arc<Self>, refusal: &Refusal, unit: &Unit) {
+        if !unit.fresh.is_empty() {
+            self.take_back(unit.fresh.clone());
+        }
+        let Refusal::Moved { execution, at } = refusal else {
+            return;
+        };
+        tracing::warn!(%execution, ?at, "a change found its execution elsewhere and was dropped");
+        let (core, id) = (self.clone(), *execution);
+        self.runtime.spawn(async move {
+            if let Ok(stored) = core.ports.store.execution(id).await {
+                let ended = stored
+                    .clone()
+                    .filter(|stored| stored.state.status.is_terminal());
+                core.apply(|state, context| state.resync(id, stored, context));
+                if let Some(ended) = ended {
+                    core.tell_waiters(&Arc::new(ended));
+                }
+            }
+        });
+    }
+
+    /// In a task of its own: a store whose writer is gone may answer while the lock is still held.
+    fn take_back(self: &Arc<Self>, fresh: Vec<ExecutionId>) {
+        if !fresh.is_empty() {
+            let core = self.clone();
+            self.runtime.spawn(async move {
+                core.apply(|state, context| state.undo_fresh(&fresh, context));
+            });
+        }
+    }
+
+    /// A receiver of the terminal record of an execution. Register first, look at the state after.
+    pub(crate) fn watch_end(&self, id: ExecutionId) -> oneshot::Receiver<Arc<Execution>> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiters = self.waiters.lock();
+        let senders = waiters.entry(id).or_default();
+        senders.retain(|sender| !sender.is_closed());
+        senders.push(sender);
+        receiver
+    }
+
+    /// Returns when no attempt holds a lease.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            tokio::pin!(idle);
+            // Heard from here on, so that an end between the look and the wait is not missed.
+            idle.as_mut().enable();
+            if self.read(|state| state.leases.is_empty()) {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    /// Forgets receivers of the end of an execution that nobody holds any more.
+    pub(crate) fn forget_watchers(&self, id: ExecutionId) {
+        let mut waiters = self.waiters.lock();
+        if let Some(senders) = waiters.get_mut(&id) {
+            senders.retain(|sender| !sender.is_closed());
+            if senders.is_empty() {
+                waiters.remove(&id);
+            }
+        }
+    }
+
+    /// Stops every attempt that runs without cancelling its execution: what that means for each is
+    /// decided when its worker reports.
+    pub(crate) fn interrupt_all(&self, grace: Duration) {
+        let keys = self.read(|state| {
+            state
+                .leases
+                .iter()
+                .filter_map(|id| state.live.get(id))
+                .map(|live| live.key())
+                .collect::<Vec<_>>()
+        });
+        if let Some(dispatch) = self.dispatch.get() {
+            for key in keys {
+                dispatch.cancel(key, grace);
+            }
+        }
+    }
+}
+
+impl Reports for Core {
+    fn report(&self, report: Report) {
+        let is_end = report.end.is_some();
+        self.apply(|state, context| state.report(report, context));
+        if is_end && self.read(|state| state.leases.is_empty()) {
+            self.idle.notify_waiters();
+        }
+    }
+}
+
+impl Unit {
+    /// What the unit stores, guards first. Executions that are new are written, and told of, as they
+    /// stand now.
+    fn transaction(&mut self, state: &State) -> Transaction {
+        let mut changes =
+            Vec::with_capacity(2 + self.fresh.len() + self.changes.len() + self.steps.len());
+        changes.extend(self.event.iter().cloned().map(Change::InsertEvent));
+        changes.extend(self.moved.iter().map(|(_, change)| change.clone()));
+        for live in self.fresh.iter().filter_map(|id| state.live.get(id)) {
+            let mut record = live.record();
+            if record.state.status == Status::Requested {
+                record.state.blocked_by = state.blocked_by(live);
+            }
+            self.notices
+                .push(Notice::Execution(Arc::new(record.clone())));
+            changes.push(Change::InsertExecution(Box::new(record)));
+        }
+        changes.extend(self.changes.iter().cloned());
+        changes.extend(
+            self.steps
+                .iter()
+                .cloned()
+                .map(|step| Change::AppendStepEvent(Box::new(step))),
+        );
+        Transaction { changes }
+    }
+}

@@ -1,0 +1,219 @@
+//! "Why?" always has an answer: why an event led to what it led to, why an execution is where it is.
+
+use camshaft_model::port::store::{EnforcementFilter, PageRequest};
+use camshaft_model::{BlockedBy, ErrorCode, EventId, Execution, ExecutionId, Origin, Status};
+
+use crate::handle::{
+    Blocker, ControlError, Engine, EventExplanation, ExecutionExplanation, unavailable,
+};
+use crate::rule::RuleTrial;
+use crate::state::{Live, State};
+
+/// So many holders of what an execution waits for are named.
+const MAX_HOLDERS: usize = 20;
+/// So many enforcements of one event are read.
+const MAX_ENFORCEMENTS: u32 = 1_000;
+
+impl Engine {
+    /// Why an event led to what it led to: every rule on its trigger, each criterion with both values.
+    ///
+    /// # Errors
+    /// There is no such event.
+    pub async fn why_event(&self, id: EventId) -> Result<EventExplanation, ControlError> {
+        let event = self
+            .store()
+            .event(id)
+            .await
+            .map_err(unavailable)?
+            .ok_or_else(|| {
+                ControlError::new(ErrorCode::NotFound, format!("there is no event {id}"))
+            })?;
+        let filter = EnforcementFilter {
+            event: Some(id),
+            rule: None,
+        };
+        let page = PageRequest {
+            after: None,
+            limit: MAX_ENFORCEMENTS,
+        };
+        let enforcements = self
+            .store()
+            .enforcements(filter, page)
+            .await
+            .map_err(unavailable)?;
+        let now = self.core.clock().now();
+        let mut rules: Vec<RuleTrial> = self.core.read(|state| {
+            let on_trigger = state
+                .catalog
+                .rules()
+                .filter(|rule| rule.trigger == event.draft.trigger);
+            on_trigger
+                .filter_map(|rule| state.trial(&rule.reference, &event, now))
+                .collect()
+        });
+        for trial in &mut rules {
+            trial.enforcement = enforcements.iter().find(|e| e.rule == trial.rule).cloned();
+        }
+        let fired = enforcements.len();
+        let summary = match (rules.len(), fired) {
+            (0, 0) => format!("No rule is on trigger '{}'.", event.draft.trigger),
+            (1, 0) => format!(
+                "The only rule on trigger '{}' did not match.",
+                event.draft.trigger
+            ),
+            (1, _) => format!(
+                "The only rule on trigger '{}' answered.",
+                event.draft.trigger
+            ),
+            (n, 0) => format!(
+                "None of the {n} rules on trigger '{}' matched.",
+                event.draft.trigger
+            ),
+            (n, fired) => format!(
+                "{fired} of {n} rules on trigger '{}' answered.",
+                event.draft.trigger
+            ),
+        };
+        Ok(EventExplanation {
+            event,
+            summary,
+            rules,
+        })
+    }
+
+    /// Why an execution is where it is: everything that it waits for, with holders and until when.
+    ///
+    /// # Errors
+    /// There is no such execution.
+    pub async fn why_execution(
+        &self,
+        id: ExecutionId,
+    ) -> Result<ExecutionExplanation, ControlError> {
+        let stored = self
+            .store()
+            .execution(id)
+            .await
+            .map_err(unavailable)?
+            .ok_or_else(|| {
+                ControlError::new(ErrorCode::NotFound, format!("there is no execution {id}"))
+            })?;
+        let mut history = vec![origin(&stored)];
+        for attempt in self.store().attempts(id).await.map_err(unavailable)? {
+            let error = attempt
+                .error
+                .map_or_else(String::new, |e| format!(": {}", e.message));
+            history.push(format!(
+                "attempt {} {}{error}",
+                attempt.key.attempt, attempt.status
+            ));
+        }
+        let (blockers, ahead) = self.core.read(|state| {
+            state
+                .live
+                .get(&id)
+                .map_or_else(Default::default, |live| state.waits_for(live))
+        });
+        Ok(ExecutionExplanation {
+            execution: id,
+            action: stored.spec.action.clone(),
+            status: stored.state.status,
+            summary: summary(&stored, &blockers, ahead),
+            blockers,
+            ahead,
+            history,
+        })
+    }
+}
+
+fn origin(execution: &Execution) -> String {
+    let at = execution.spec.requested_at;
+    match &execution.spec.origin {
+        Origin::Rule { rule, event } => {
+            format!("requested at {at} by rule {rule} on event {event}")
+        }
+        Origin::Api => format!("requested at {at} by a person or program"),
+        Origin::Library => format!("requested at {at} by the program that embeds the engine"),
+        Origin::Retry { of } => format!("requested at {at} as a retry of {of}"),
+    }
+}
+
+fn summary(execution: &Execution, blockers: &[Blocker], ahead: usize) -> String {
+    let state = &execution.state;
+    let error = state
+        .error
+        .as_ref()
+        .map_or_else(|| "no reason is recorded".to_owned(), |e| e.message.clone());
+    match state.status {
+        Status::Requested => match blockers {
+            [] if ahead > 0 => format!("It waits for {ahead} executions that go before it."),
+            [] => "It may start at once.".to_owned(),
+            [first, ..] => format!("It has not started: {}.", first.text),
+        },
+        Status::Scheduled | Status::Running => {
+            format!(
+                "Attempt {} runs on {}.",
+                state.attempt,
+                state.worker.as_deref().unwrap_or("a worker")
+            )
+        }
+        Status::Waiting => "It waits for an answer or an event and holds no slot.".to_owned(),
+        Status::Canceling => "It is being cancelled: its processes have not all ended.".to_owned(),
+        Status::Completed => format!("It completed at attempt {}.", state.attempt),
+        Status::Failed => format!("It failed: {error}."),
+        Status::TimedOut => format!("Its deadline passed: {error}."),
+        Status::Cancelled => format!("It was cancelled: {error}."),
+        Status::Abandoned => format!("It was given up: {error}."),
+        Status::Skipped => format!("It was skipped: {error}."),
+    }
+}
+
+impl State {
+    /// Everything that an execution waits for, and how many go before it.
+    fn waits_for(&self, live: &Live) -> (Vec<Blocker>, usize) {
+        if live.state.status != Status::Requested {
+            return (Vec::new(), 0);
+        }
+        let mut reasons: Vec<BlockedBy> = Vec::new();
+        match self.blocked_by(live) {
+            Some(first @ (BlockedBy::NotBefore { .. } | BlockedBy::Overlap { .. })) => {
+                reasons.push(first);
+                reasons.extend(self.unmet(&live.needs()));
+            }
+            _ => reasons = self.unmet(&live.needs()),
+        }
+        let blockers = reasons
+            .into_iter()
+            .map(|reason| self.blocker(reason))
+            .collect();
+        (blockers, self.queue.ahead(&live.needs(), &live.place()))
+    }
+
+    fn blocker(&self, reason: BlockedBy) -> Blocker {
+        let mut holders: Vec<ExecutionId> = match &reason {
+            BlockedBy::Slots { .. } => self.leases.iter().copied().collect(),
+            BlockedBy::Resource { resource, .. } => self
+                .leases
+                .iter()
+                .filter(|id| {
+                    self.live
+                        .get(id)
+                        .is_some_and(|l| l.action.resources.contains_key(resource))
+                })
+                .copied()
+                .collect(),
+            BlockedBy::Overlap { holder, .. } => vec![*holder],
+            _ => Vec::new(),
+        };
+        holders.sort_unstable();
+        holders.truncate(MAX_HOLDERS);
+        let until = match &reason {
+            BlockedBy::NotBefore { until } => Some(*until),
+            _ => None,
+        };
+        Blocker {
+            text: reason.to_string(),
+            holders,
+            until,
+        }
+    }
+}

@@ -1,0 +1,701 @@
+//! The engine as everybody else sees it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use camshaft_model::definition::{Catalog, Pack};
+use camshaft_model::notice::Publish;
+use camshaft_model::port::clock::{Clock, Entropy};
+use camshaft_model::port::dispatch::{Capacity, Dispatch, Reports};
+use camshaft_model::port::sensor::{
+    Accepted, Intake, IntakeError, SensorHealth, SensorHost, SensorSpec,
+};
+use camshaft_model::port::store::{
+    Change, Outcome, PackRecord, Refusal, Store, StoreError, Transaction,
+};
+use camshaft_model::{
+    Adhoc, AttemptKey, ErrorCode, Event, EventDraft, EventId, Execution, ExecutionId, Object,
+    Origin, Ref, Status, Timestamp,
+};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::{oneshot, watch};
+
+use crate::catalog::Wanted;
+use crate::driver::{Core, Ports, Recovered, Recovery};
+use crate::rule::RuleTrial;
+use crate::state::{Settings, State};
+
+/// A request for an execution.
+#[derive(Debug, Clone)]
+pub struct ExecutionRequest {
+    /// What to run: an action of the catalog, or a file.
+    pub what: Requested,
+    /// Its parameters.
+    pub parameters: Object,
+    /// From -100 to 100.
+    pub priority: i32,
+    /// Not before this instant.
+    pub not_before: Option<Timestamp>,
+    /// At most one execution with the same key is ever recorded.
+    pub idempotency_key: Option<String>,
+    /// Who asks.
+    pub origin: Origin,
+    /// W3C trace context.
+    pub trace_parent: Option<String>,
+}
+
+/// What a request is for.
+#[derive(Debug, Clone)]
+pub enum Requested {
+    /// An action by its ref.
+    Action(Ref),
+    /// A file without a definition. `runtime` may be empty: then the runtimes are asked in order.
+    Adhoc(Adhoc),
+}
+
+/// A request that was recorded.
+#[derive(Debug, Clone)]
+pub struct RequestAccepted {
+    /// The execution as it was recorded: the earlier one, if the key was used before.
+    pub execution: Arc<Execution>,
+    /// Whether the idempotency key had been used before.
+    pub duplicate: bool,
+}
+
+/// Why something was not done. Nothing has changed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct ControlError {
+    /// The stable code.
+    pub code: ErrorCode,
+    /// A sentence that says what and where.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl ControlError {
+    /// An error without a hint.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Why an event led to what it led to.
+#[derive(Debug, Clone, Serialize)]
+pub struct EventExplanation {
+    /// The event.
+    pub event: camshaft_model::Event,
+    /// In one sentence.
+    pub summary: String,
+    /// Every rule on its trigger.
+    pub rules: Vec<RuleTrial>,
+}
+
+/// One thing that an execution waits for.
+#[derive(Debug, Clone, Serialize)]
+pub struct Blocker {
+    /// What it is, in a sentence.
+    pub text: String,
+    /// The executions that hold what it waits for (at most 20 are named).
+    pub holders: Vec<ExecutionId>,
+    /// Until when, where that is known.
+    pub until: Option<Timestamp>,
+}
+
+/// Why an execution is where it is.
+#[derive(Debug, Clone, Serialize)]
+pub struct ExecutionExplanation {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// Its action.
+    pub action: Ref,
+    /// Its state.
+    pub status: Status,
+    /// In one sentence.
+    pub summary: String,
+    /// Everything that it waits for, if it waits.
+    pub blockers: Vec<Blocker>,
+    /// How many executions of the same runtime go before it.
+    pub ahead: usize,
+    /// How it came about: origin, attempts, failures, in the order in which they happened.
+    pub history: Vec<String>,
+}
+
+/// How one part of the system is.
+#[derive(Debug, Clone, Serialize)]
+pub struct ComponentHealth {
+    /// `writer`, `dispatcher`, `worker`, or a sensor's key.
+    pub component: String,
+    /// Why it does not work; `None` if it does.
+    pub problem: Option<String>,
+}
+
+/// A handle to a running engine; cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) core: Arc<Core>,
+}
+
+/// What the world offers the engine.
+pub struct World {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// Who is told of what was committed.
+    pub bus: Arc<dyn Publish>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids and chance.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Engine {
+    /// An engine that knows nothing yet. Must be called within a tokio runtime. Then, in this order:
+    /// [`Engine::load`], [`Engine::recover`], [`Engine::attach_worker`], [`Engine::attach_sensors`],
+    /// and [`Engine::run`] for as long as it lives.
+    pub fn new(settings: Settings, world: World, worker: &str) -> Self {
+        let ports = Ports {
+            store: world.store,
+            bus: world.bus,
+            clock: world.clock,
+            entropy: world.entropy,
+        };
+        let core = Core::new(
+            State::new(settings, worker),
+            ports,
+            tokio::runtime::Handle::current(),
+        );
+        Self { core }
+    }
+
+    /// Where workers report to.
+    pub fn reports(&self) -> Arc<dyn Reports> {
+        self.core.clone()
+    }
+
+    /// Takes packs that are recorded as current already.
+    pub fn load(&self, packs: Vec<Arc<Pack>>) {
+        self.core.alter(|state| {
+            let mut catalog = Catalog::default();
+            for pack in packs {
+                state
+                    .versions
+                    .insert(pack.origin.hash.clone(), pack.clone());
+                catalog.packs.insert(pack.origin.pack.clone(), pack);
+            }
+            state.catalog = Arc::new(catalog);
+            state.reindex();
+        });
+    }
+
+    /// Raises the lease epoch and takes up what an earlier engine left. Nothing starts before a worker
+    /// is attached.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn recover(&self, recovery: Recovery<'_>) -> Result<Recovered, StoreError> {
+        self.core.recover(recovery).await
+    }
+
+    /// Lets attempts start on a worker.
+    pub fn attach_worker(&self, dispatch: Arc<dyn Dispatch>, capacity: Capacity) {
+        self.core.set_dispatch(dispatch);
+        self.core.alter(|state| state.capacity = capacity);
+        self.core.apply(|state, context| state.due(context));
+    }
+
+    /// Adds a host of sensors and hands it what the rules want.
+    pub fn attach_sensors(&self, host: Arc<dyn SensorHost>) {
+        host.reconcile(&self.wanted_sensors());
+        self.core.sensor_hosts.lock().push(host);
+    }
+
+    /// Wakes what is delayed, until `shutdown` says so.
+    pub async fn run(&self, shutdown: watch::Receiver<bool>) {
+        self.core.clone().pulse(shutdown).await;
+    }
+
+    /// Starts nothing any more. What waits says so.
+    pub fn drain(&self) {
+        self.core.alter(|state| state.draining = true);
+    }
+
+    /// How many attempts hold a lease.
+    pub fn running(&self) -> usize {
+        self.core.read(|state| state.leases.len())
+    }
+
+    /// Returns when no attempt holds a lease. With [`Engine::drain`] before it, none will.
+    pub async fn idle(&self) {
+        self.core.idle().await;
+    }
+
+    /// How many executions are in a state that is not terminal.
+    pub fn unfinished(&self) -> usize {
+        self.core.read(|state| state.live.len())
+    }
+
+    /// Stops every attempt that runs, without cancelling its execution: idempotent ones are requested
+    /// again, others end `abandoned`.
+    pub fn interrupt_all(&self, grace: Duration) {
+        self.core.interrupt_all(grace);
+    }
+
+    /// Records a request; returns after the commit.
+    ///
+    /// # Errors
+    /// Unknown action, parameters that do not fit, or a store that cannot take it.
+    pub async fn request(
+        &self,
+        mut request: ExecutionRequest,
+    ) -> Result<RequestAccepted, ControlError> {
+        if let Requested::Adhoc(adhoc) = &mut request.what {
+            self.resolve(adhoc)?;
+        }
+        let (sender, receiver) = oneshot::channel();
+        let recorded = self.core.apply_with(
+            |state, context| {
+                let (decision, id) = state.request(request, context)?;
+                let recorded = state.live.get(&id).map(|live| Arc::new(live.record()));
+                Ok::<_, ControlError>((decision, recorded))
+            },
+            move |outcome| {
+                let _ = sender.send(outcome);
+            },
+        )?;
+        match committed(receiver).await? {
+            Outcome::Applied { .. } => {
+                let execution = recorded.ok_or_else(|| {
+                    ControlError::new(ErrorCode::Internal, "the execution was not kept")
+                })?;
+                Ok(RequestAccepted {
+                    execution,
+                    duplicate: false,
+                })
+            }
+            Outcome::Refused(Refusal::DuplicateExecution(id)) => {
+                let execution = Arc::new(self.stored(id).await?);
+                Ok(RequestAccepted {
+                    execution,
+                    duplicate: true,
+                })
+            }
+            Outcome::Refused(refusal) => Err(ControlError::new(
+                ErrorCode::Internal,
+                format!("refused: {refusal:?}"),
+            )),
+        }
+    }
+
+    /// Fills in the runtime of a file without a definition, if the request does not name one.
+    fn resolve(&self, adhoc: &mut Adhoc) -> Result<(), ControlError> {
+        if !adhoc.runtime.is_empty() {
+            return Ok(());
+        }
+        let Some(dispatch) = self.core.dispatch() else {
+            return Err(ControlError::new(
+                ErrorCode::Unavailable,
+                "no worker is attached yet",
+            ));
+        };
+        let catalog = self.catalog();
+        let defined: Vec<_> = catalog
+            .packs
+            .values()
+            .flat_map(|pack| pack.runtimes.values().cloned())
+            .collect();
+        adhoc.runtime = dispatch
+            .resolve_adhoc(std::path::Path::new(&adhoc.path), &defined)
+            .map_err(|reason| ControlError::new(ErrorCode::InvalidRequest, reason))?;
+        Ok(())
+    }
+
+    /// Records events with what rules make of them, each for itself, in one go.
+    pub async fn ingest_batch(
+        &self,
+        drafts: Vec<EventDraft>,
+    ) -> Vec<Result<Accepted, IntakeError>> {
+        let pending: Vec<_> = drafts
+            .into_iter()
+            .map(|draft| self.ingest(draft, None))
+            .collect();
+        let mut results = Vec::with_capacity(pending.len());
+        for one in pending {
+            results.push(match one {
+                Ok(pending) => pending.finish().await,
+                Err(error) => Err(error),
+            });
+        }
+        results
+    }
+
+    fn ingest(
+        &self,
+        draft: EventDraft,
+        sensor_state: Option<Value>,
+    ) -> Result<PendingEvent, IntakeError> {
+        let (sender, receiver) = oneshot::channel();
+        let (event, executions) = self
+            .core
+            .apply_with(
+                |state, context| {
+                    let ingested = state.ingest(draft, sensor_state, context)?;
+                    Ok((ingested.decision, (ingested.event, ingested.executions)))
+                },
+                move |outcome| {
+                    let _ = sender.send(outcome);
+                },
+            )
+            .map_err(IntakeError::Refused)?;
+        Ok(PendingEvent {
+            event,
+            executions,
+            receiver,
+        })
+    }
+
+    /// Cancels an execution. One that runs becomes `canceling`; asking again changes nothing.
+    ///
+    /// # Errors
+    /// It does not exist, or has ended otherwise.
+    pub async fn cancel(&self, id: ExecutionId) -> Result<Execution, ControlError> {
+        if self.core.read(|state| state.live.contains_key(&id)) {
+            let (sender, receiver) = oneshot::channel();
+            self.core.apply_with(
+                |state, context| Ok::<_, ControlError>((state.cancel(id, context), ())),
+                move |outcome| {
+                    let _ = sender.send(outcome);
+                },
+            )?;
+            committed(receiver).await?;
+        }
+        let execution = self.stored(id).await?;
+        match execution.state.status {
+            Status::Cancelled | Status::Canceling => Ok(execution),
+            status if status.is_terminal() => Err(ControlError::new(
+                ErrorCode::Conflict,
+                format!("{id} is {status} already; what has ended cannot be cancelled"),
+            )),
+            _ => Ok(execution),
+        }
+    }
+
+    /// Requests a new execution with the action and parameters of one that has ended.
+    ///
+    /// # Errors
+    /// It does not exist, has not ended, or its action is gone.
+    pub async fn retry(&self, id: ExecutionId) -> Result<RequestAccepted, ControlError> {
+        let earlier = self.stored(id).await?;
+        if !earlier.state.status.is_terminal() {
+            return Err(ControlError::new(
+                ErrorCode::Conflict,
+                format!("{id} has not ended: it is {}", earlier.state.status),
+            ));
+        }
+        let spec = &earlier.spec;
+        self.request(ExecutionRequest {
+            what: spec
+                .adhoc
+                .clone()
+                .map_or_else(|| Requested::Action(spec.action.clone()), Requested::Adhoc),
+            parameters: (*spec.parameters).clone(),
+            priority: spec.priority,
+            not_before: None,
+            idempotency_key: None,
+            origin: Origin::Retry { of: id },
+            trace_parent: None,
+        })
+        .await
+    }
+
+    /// Waits until an execution is terminal.
+    ///
+    /// # Errors
+    /// It does not exist, or the engine stops.
+    pub async fn wait(&self, id: ExecutionId) -> Result<Arc<Execution>, ControlError> {
+        let end = self.core.watch_end(id);
+        if !self.core.read(|state| state.live.contains_key(&id)) {
+            let stored = self.stored(id).await;
+            if !matches!(&stored, Ok(execution) if !execution.state.status.is_terminal()) {
+                drop(end);
+                self.core.forget_watchers(id);
+                return stored.map(Arc::new);
+            }
+        }
+        end.await
+            .map_err(|_| ControlError::new(ErrorCode::Unavailable, "the engine is shutting down"))
+    }
+
+    async fn stored(&self, id: ExecutionId) -> Result<Execution, ControlError> {
+        self.store()
+            .execution(id)
+            .await
+            .map_err(unavailable)?
+            .ok_or_else(|| {
+                ControlError::new(ErrorCode::NotFound, format!("there is no execution {id}"))
+            })
+    }
+
+    /// The current definitions.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.core.read(|state| state.catalog.clone())
+    }
+
+    /// Makes packs current, all or none: records them, then derives sensors and the rule index anew.
+    ///
+    /// # Errors
+    /// The store cannot take it.
+    pub async fn put_packs(&self, packs: Vec<(Arc<Pack>, PackRecord)>) -> Result<(), ControlError> {
+        let (packs, changes): (Vec<_>, Vec<_>) = packs
+            .into_iter()
+            .map(|(pack, record)| (pack, Change::PutPack(record)))
+            .unzip();
+        self.write(changes).await?;
+        self.core.alter(|state| {
+            let mut catalog = (*state.catalog).clone();
+            for pack in packs {
+                state
+                    .versions
+                    .insert(pack.origin.hash.clone(), pack.clone());
+                catalog.packs.insert(pack.origin.pack.clone(), pack);
+            }
+            state.catalog = Arc::new(catalog);
+            state.reindex();
+        });
+        self.reconcile_sensors();
+        Ok(())
+    }
+
+    /// Removes a pack. Runs that are pinned to it go on.
+    ///
+    /// # Errors
+    /// There is no such pack, or the store cannot take it.
+    pub async fn remove_pack(&self, pack: String) -> Result<(), ControlError> {
+        if !self.catalog().packs.contains_key(&pack) {
+            return Err(ControlError::new(
+                ErrorCode::NotFound,
+                format!("there is no pack '{pack}'"),
+            ));
+        }
+        self.write(vec![Change::RemovePack(pack.clone())]).await?;
+        self.core.alter(|state| {
+            let mut catalog = (*state.catalog).clone();
+            catalog.packs.remove(&pack);
+            state.catalog = Arc::new(catalog);
+            state.reindex();
+        });
+        self.reconcile_sensors();
+        Ok(())
+    }
+
+    /// Overrides whether a rule is enabled.
+    ///
+    /// # Errors
+    /// There is no such rule, or the store cannot take it.
+    pub async fn set_rule_enabled(
+        &self,
+        rule: Ref,
+        enabled: Option<bool>,
+    ) -> Result<(), ControlError> {
+        if self.catalog().rule(&rule).is_none() {
+            return Err(no_rule(&rule));
+        }
+        self.write(vec![Change::SetRuleEnabled {
+            rule: rule.clone(),
+            enabled,
+        }])
+        .await?;
+        self.core.alter(|state| {
+            match enabled {
+                Some(enabled) => state.rule_overrides.insert(rule, enabled),
+                None => state.rule_overrides.remove(&rule),
+            };
+            state.reindex();
+        });
+        self.reconcile_sensors();
+        Ok(())
+    }
+
+    /// Whether a rule is enabled, overrides included.
+    pub fn rule_enabled(&self, rule: &Ref) -> bool {
+        self.core.read(|state| {
+            state
+                .catalog
+                .rule(rule)
+                .is_some_and(|rule| state.rule_enabled(rule))
+        })
+    }
+
+    async fn write(&self, changes: Vec<Change>) -> Result<(), ControlError> {
+        let (sender, receiver) = oneshot::channel();
+        self.store().submit(
+            Transaction { changes },
+            Box::new(move |outcome| {
+                let _ = sender.send(outcome);
+            }),
+        );
+        committed(receiver).await.map(|_| ())
+    }
+
+    /// Derives the wanted sensors from the enabled rules and hands them to every host.
+    pub fn reconcile_sensors(&self) {
+        let Wanted { sensors, broken } = self.core.read(State::wanted_sensors);
+        let wanted = Arc::new(sensors);
+        *self.core.wanted_sensors.lock() = wanted.clone();
+        *self.core.broken_sensors.lock() = broken;
+        for host in self.core.sensor_hosts.lock().iter() {
+            host.reconcile(&wanted);
+        }
+    }
+
+    /// What a rule would do with an event, without doing it.
+    ///
+    /// # Errors
+    /// There is no such rule.
+    pub fn test_rule(&self, rule: &Ref, event: &EventDraft) -> Result<RuleTrial, ControlError> {
+        let event = Event {
+            id: EventId::from_bytes([0; 16]),
+            received_at: self.core.clock().now(),
+            draft: event.clone(),
+        };
+        self.core
+            .read(|state| state.trial(rule, &event, self.core.clock().now()))
+            .ok_or_else(|| no_rule(rule))
+    }
+
+    /// How every part is, sensors included.
+    pub fn health(&self) -> Vec<ComponentHealth> {
+        let of = |component: &str, problem: Option<String>| ComponentHealth {
+            component: component.to_owned(),
+            problem,
+        };
+        let mut parts = vec![
+            of("writer", self.store().health().err().map(|e| e.to_string())),
+            of(
+                "dispatcher",
+                (!self.core.is_pulse_alive()).then(|| "its loop is not running".to_owned()),
+            ),
+            of(
+                "worker",
+                match self.core.dispatch() {
+                    Some(dispatch) => dispatch.health(),
+                    None => Some("no worker is attached".to_owned()),
+                },
+            ),
+        ];
+        parts.extend(
+            self.sensors()
+                .into_iter()
+                .map(|sensor| of(&sensor.key, sensor.problem)),
+        );
+        parts
+    }
+
+    /// How the sensors are.
+    pub fn sensors(&self) -> Vec<SensorHealth> {
+        let mut sensors: Vec<SensorHealth> = self
+            .core
+            .sensor_hosts
+            .lock()
+            .iter()
+            .flat_map(|host| host.health())
+            .collect();
+        sensors.extend(self.core.broken_sensors.lock().iter().cloned());
+        sensors
+    }
+
+    /// The sensors that are wanted now (the webhook route looks paths up here).
+    pub fn wanted_sensors(&self) -> Arc<Vec<SensorSpec>> {
+        self.core.wanted_sensors.lock().clone()
+    }
+
+    /// The attempt that a token was made for, if that attempt is still alive.
+    pub fn token_holder(&self, token: &str) -> Option<AttemptKey> {
+        self.core.read(|state| {
+            let key = state.settings.signer.verify(token)?;
+            let live = state.live.get(&key.execution)?;
+            (live.key() == key && live.state.status.holds_lease()).then_some(key)
+        })
+    }
+
+    /// The database, for reading.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        self.core.store()
+    }
+}
+
+/// An event on its way to the disk.
+struct PendingEvent {
+    event: EventId,
+    executions: Vec<ExecutionId>,
+    receiver: oneshot::Receiver<Result<Outcome, StoreError>>,
+}
+
+impl PendingEvent {
+    async fn finish(self) -> Result<Accepted, IntakeError> {
+        match committed(self.receiver).await {
+            Ok(Outcome::Applied { .. }) => Ok(Accepted {
+                event: self.event,
+                duplicate: false,
+                executions: self.executions,
+            }),
+            Ok(Outcome::Refused(Refusal::DuplicateEvent(event))) => Ok(Accepted {
+                event,
+                duplicate: true,
+                executions: Vec::new(),
+            }),
+            Ok(Outcome::Refused(refusal)) => {
+                Err(IntakeError::Unavailable(format!("refused: {refusal:?}")))
+            }
+            Err(error) => Err(IntakeError::Unavailable(error.message)),
+        }
+    }
+}
+
+async fn committed(
+    receiver: oneshot::Receiver<Result<Outcome, StoreError>>,
+) -> Result<Outcome, ControlError> {
+    receiver
+        .await
+        .map_err(|_| ControlError::new(ErrorCode::Unavailable, "the engine is shutting down"))?
+        .map_err(unavailable)
+}
+
+/// The answer to a caller when the database does not answer.
+pub(crate) fn unavailable(error: StoreError) -> ControlError {
+    ControlError::new(ErrorCode::Unavailable, error.to_string())
+        .hint("nothing has changed; camshaft status says what is wrong")
+}
+
+pub(crate) fn no_rule(rule: &Ref) -> ControlError {
+    ControlError::new(ErrorCode::NotFound, format!("there is no rule '{rule}'"))
+        .hint("list what there is: camshaft rule list")
+}
+
+#[async_trait]
+impl Intake for Engine {
+    async fn emit(&self, draft: EventDraft) -> Result<Accepted, IntakeError> {
+        self.ingest(draft, None)?.finish().await
+    }
+
+    async fn emit_with_state(
+        &self,
+        draft: EventDraft,
+        sensor_state: Value,
+    ) -> Result<Accepted, IntakeError> {
+        self.ingest(draft, Some(sensor_state))?.finish().await
+    }
+}

@@ -1,0 +1,25 @@
+//! Decisions: which rules an event matches, what may start, what an ended attempt leads to.
+//!
+//! Everything outside [`driver`] is synchronous and pure, so that a test makes a decision in
+//! microseconds: state and a command go in (`apply/`), changes and effects come out (`decision.rs`).
+//! [`Engine`] is the handle that the server, sensors and embedding programs hold.
+
+mod apply;
+mod catalog;
+mod decision;
+pub mod driver;
+mod explain;
+pub mod expression;
+pub mod handle;
+pub mod parameters;
+mod queue;
+pub mod retry;
+pub mod rule;
+pub mod schedule;
+mod state;
+mod token;
+
+pub use driver::{Recovered, Recovery};
+pub use handle::{Engine, World};
+pub use state::Settings;
+pub use token::TokenSigner;

@@ -1,0 +1,35 @@
+//! The vocabulary of Camshaft: what things are called, which states they may be in, and the ports
+//! through which the engine reaches a store, a worker, a clock and the world's sensors.
+//!
+//! Nothing here performs I/O, reads a clock or knows a database. Every other crate depends on this
+//! one and this one on none of ours, so a word means the same in SQL, in JSON, on the command line
+//! and in an error.
+
+pub mod crash;
+pub mod definition;
+pub mod duration;
+pub mod enforcement;
+pub mod error_code;
+pub mod event;
+pub mod execution;
+pub mod id;
+pub mod notice;
+pub mod port;
+pub mod reference;
+pub mod step_event;
+pub mod timestamp;
+
+pub use enforcement::{Enforcement, EnforcementOutcome};
+pub use error_code::ErrorCode;
+pub use event::{Event, EventDraft, EventSource};
+pub use execution::{
+    Adhoc, Attempt, AttemptKey, BlockedBy, Execution, ExecutionSpec, ExecutionState, Failure,
+    FailureKind, Origin, Output, Status, Transition,
+};
+pub use id::{EnforcementId, EventId, ExecutionId};
+pub use reference::Ref;
+pub use step_event::{StepEvent, StepEventDraft, StepEventType, StepScope};
+pub use timestamp::Timestamp;
+
+/// A JSON object: parameters, payloads, results.
+pub type Object = serde_json::Map<String, serde_json::Value>;

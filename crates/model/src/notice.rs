@@ -1,0 +1,32 @@
+//! What the engine tells everybody after a commit: the message that travels on the in-process bus.
+
+use crate::{Enforcement, Event, Execution, StepEvent};
+
+/// Something that has been committed. Never about what may yet fail.
+#[derive(Debug, Clone)]
+pub enum Notice {
+    /// An event was recorded.
+    Event(std::sync::Arc<Event>),
+    /// A rule answered an event.
+    Enforcement(std::sync::Arc<Enforcement>),
+    /// An execution was recorded or changed its state.
+    Execution(std::sync::Arc<Execution>),
+    /// A line was added to the event log of a run.
+    Step(std::sync::Arc<StepEvent>),
+}
+
+/// The subscriber's side of the bus. Synchronous: it must return at once; who needs I/O owns a
+/// bounded queue and a task behind it.
+pub trait Subscriber: Send + Sync {
+    /// A name for logs and metrics.
+    fn name(&self) -> &str;
+
+    /// Takes one notice.
+    fn notice(&self, notice: &Notice);
+}
+
+/// The publisher's side of the bus.
+pub trait Publish: Send + Sync {
+    /// Tells every subscriber, one after another. A subscriber that panics is isolated and counted.
+    fn publish(&self, notice: &Notice);
+}

@@ -1,0 +1,250 @@
+//! The truth. One write method that takes a list of typed changes and says what became of it, and
+//! the reads that the engine, the API and the command line need.
+//!
+//! A [`Transaction`] is all or nothing. Its guarded changes (marked *guard*) come first; if one does
+//! not apply, nothing of the transaction is stored and the outcome says which and why. Transactions
+//! are applied in the order in which they are handed over, and many share one durable commit.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    Attempt, Enforcement, Event, EventId, Execution, ExecutionId, Ref, Status, StepEvent,
+    StepEventDraft, StepEventType, Timestamp, Transition,
+};
+
+/// One change.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// *Guard.* Records an event; refused if its (trigger, dedup_key) is recorded already.
+    InsertEvent(std::sync::Arc<Event>),
+    /// *Guard.* Records an execution; refused if its idempotency key is recorded already.
+    InsertExecution(Box<Execution>),
+    /// *Guard.* Moves an execution; refused if it is not at (status, attempt, epoch) any more.
+    Move(Box<Transition>),
+    /// Records a rule's answer.
+    InsertEnforcement(Box<Enforcement>),
+    /// Records an attempt that has ended, with its small outputs. Ignored if it is there already.
+    RecordAttempt(Box<Attempt>),
+    /// Adds a line to the event log of a run.
+    AppendStepEvent(Box<StepEventDraft>),
+    /// Keeps what a sensor must remember, such as a timer's last instant.
+    PutSensorState {
+        /// The sensor.
+        key: String,
+        /// A JSON object.
+        state: Value,
+    },
+    /// Makes a version of a pack the current one.
+    PutPack(PackRecord),
+    /// Forgets that a pack is current. Its versions stay for the runs that are pinned to them.
+    RemovePack(String),
+    /// Overrides whether a rule is enabled; `None` goes back to what its definition says.
+    SetRuleEnabled {
+        /// The rule.
+        rule: Ref,
+        /// On, off, or as defined.
+        enabled: Option<bool>,
+    },
+}
+
+/// Changes that are stored together or not at all.
+#[derive(Debug, Clone, Default)]
+pub struct Transaction {
+    /// In the order in which they are applied; guards first.
+    pub changes: Vec<Change>,
+}
+
+/// Why a guarded change did not apply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// An event with this trigger and deduplication key is there.
+    DuplicateEvent(EventId),
+    /// An execution with this idempotency key is there.
+    DuplicateExecution(ExecutionId),
+    /// The execution is elsewhere: where, if it exists.
+    Moved {
+        /// The execution.
+        execution: ExecutionId,
+        /// Its status, attempt and epoch.
+        at: Option<(Status, u32, i64)>,
+    },
+}
+
+/// What became of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is stored, durably.
+    Applied {
+        /// The id of its first step event; the others follow without a gap.
+        first_step_event: i64,
+    },
+    /// Nothing of it is stored.
+    Refused(Refusal),
+}
+
+/// Why the store did not answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// It may work again later: a full disk, a lock, a lost connection. Nothing was stored.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(String),
+    /// It will not work again by itself: corruption, a schema of a newer version.
+    #[error("the database cannot be used: {0}")]
+    Broken(String),
+}
+
+/// Called once with what became of a transaction, on the writer's thread, after the commit. Must not
+/// block.
+pub type OnCommit = Box<dyn FnOnce(Result<Outcome, StoreError>) + Send>;
+
+/// A version of a pack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackRecord {
+    /// The pack's ref.
+    pub pack: String,
+    /// The version that its `pack.yaml` says.
+    pub version: String,
+    /// The hash of its files.
+    pub hash: String,
+    /// The folder with its files, inside the data directory.
+    pub dir: String,
+    /// When it was made current.
+    pub applied_at: Timestamp,
+}
+
+/// Where a page begins and how long it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageRequest<C> {
+    /// The last row of the page before; `None` for the first.
+    pub after: Option<C>,
+    /// At most so many rows.
+    pub limit: u32,
+}
+
+/// Which executions to list, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExecutionFilter {
+    /// In one of these states; all if empty.
+    pub statuses: Vec<Status>,
+    /// Of this action.
+    pub action: Option<Ref>,
+    /// Requested by this rule.
+    pub rule: Option<Ref>,
+}
+
+/// Which events to list, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Of this trigger.
+    pub trigger: Option<Ref>,
+}
+
+/// Which enforcements to list, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EnforcementFilter {
+    /// On this event.
+    pub event: Option<EventId>,
+    /// Of this rule.
+    pub rule: Option<Ref>,
+}
+
+/// Which lines of the event log to list, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StepEventFilter {
+    /// Of this run; of all runs if `None`.
+    pub root: Option<ExecutionId>,
+    /// About this execution of the run.
+    pub item: Option<ExecutionId>,
+    /// Of these types; all if empty.
+    pub types: Vec<StepEventType>,
+    /// Of this step.
+    pub step: Option<String>,
+}
+
+/// A broken promise that the database itself shows (`camshaft doctor --check`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// Which promise.
+    pub invariant: String,
+    /// What breaks it: ids and values.
+    pub detail: String,
+}
+
+/// The database.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Hands a transaction to the writer. Never blocks; `done` is called exactly once.
+    fn submit(&self, transaction: Transaction, done: OnCommit);
+
+    /// Whether the writer is alive and its last commit worked.
+    ///
+    /// # Errors
+    /// What is wrong.
+    fn health(&self) -> Result<(), StoreError>;
+
+    /// One execution.
+    async fn execution(&self, id: ExecutionId) -> Result<Option<Execution>, StoreError>;
+
+    /// A page of executions, newest first. Results and parameters are included.
+    async fn executions(
+        &self,
+        filter: ExecutionFilter,
+        page: PageRequest<ExecutionId>,
+    ) -> Result<Vec<Execution>, StoreError>;
+
+    /// Every execution that is not terminal, oldest first. For taking up work at the start.
+    async fn unfinished(&self) -> Result<Vec<Execution>, StoreError>;
+
+    /// The attempts of an execution that have ended, in order, with their small outputs.
+    async fn attempts(&self, id: ExecutionId) -> Result<Vec<Attempt>, StoreError>;
+
+    /// One event.
+    async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError>;
+
+    /// A page of events, newest first.
+    async fn events(
+        &self,
+        filter: EventFilter,
+        page: PageRequest<EventId>,
+    ) -> Result<Vec<Event>, StoreError>;
+
+    /// A page of enforcements, newest first; the cursor is the event's id.
+    async fn enforcements(
+        &self,
+        filter: EnforcementFilter,
+        page: PageRequest<EventId>,
+    ) -> Result<Vec<Enforcement>, StoreError>;
+
+    /// A page of the event log, oldest first.
+    async fn step_events(
+        &self,
+        filter: StepEventFilter,
+        page: PageRequest<i64>,
+    ) -> Result<Vec<StepEvent>, StoreError>;
+
+    /// What a sensor last remembered.
+    async fn sensor_state(&self, key: String) -> Result<Option<Value>, StoreError>;
+
+    /// The current version of every pack.
+    async fn packs(&self) -> Result<Vec<PackRecord>, StoreError>;
+
+    /// A version of a pack by its hash, current or not.
+    async fn pack_version(&self, hash: String) -> Result<Option<PackRecord>, StoreError>;
+
+    /// The rules whose definition is overridden, and how.
+    async fn rule_overrides(&self) -> Result<Vec<(Ref, bool)>, StoreError>;
+
+    /// Raises the lease epoch durably and returns the new one. Called once at each start.
+    async fn next_epoch(&self) -> Result<i64, StoreError>;
+
+    /// Checks the promises of 1-product.md and R1 from the database alone: one enforcement per
+    /// (rule, event), one execution per enforcement and back, terminal executions with an end and no
+    /// lease, leases only on executions that hold one, attempts without gaps, step events that name
+    /// executions that exist, at most one start per attempt.
+    async fn check(&self) -> Result<Vec<Violation>, StoreError>;
+
+    /// Moves what is in the write-ahead log into the database file and gives the log's space back.
+    async fn checkpoint(&self) -> Result<(), StoreError>;
+}

@@ -1,0 +1,217 @@
+//! The server's ear on the in-process bus: it counts what happens and wakes whoever follows a run.
+//!
+//! What travels here are hints, a few bytes each, and never the lines themselves. A follower reads
+//! lines from the database, where ids rise in the order of commits; so one that lags behind a full
+//! channel, or hears of commits out of order, misses nothing and sees nothing twice.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use camshaft_model::notice::{Notice, Subscriber};
+use camshaft_model::{EnforcementOutcome, ExecutionId, Status};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+
+/// How many hints a follower may be behind before it has to look without one.
+const HINT_CAPACITY: usize = 1_024;
+
+/// That something happened to a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Hint {
+    root: ExecutionId,
+    /// The line that was added; `None` if an execution of the run became terminal.
+    line: Option<i64>,
+}
+
+/// The server's subscriber: subscribe it to the bus that the engine publishes on.
+#[derive(Debug)]
+pub struct Feed {
+    hints: broadcast::Sender<Hint>,
+    newest: AtomicI64,
+    pub(crate) events: AtomicU64,
+    pub(crate) step_events: AtomicU64,
+    /// Requested, failed, skipped.
+    pub(crate) enforcements: [AtomicU64; 3],
+    /// In the order of [`Status::ALL`].
+    pub(crate) executions: [AtomicU64; Status::ALL.len()],
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Feed {
+    /// A feed that has heard nothing yet.
+    pub fn new() -> Self {
+        Self {
+            hints: broadcast::Sender::new(HINT_CAPACITY),
+            newest: AtomicI64::new(0),
+            events: AtomicU64::new(0),
+            step_events: AtomicU64::new(0),
+            enforcements: Default::default(),
+            executions: Default::default(),
+        }
+    }
+
+    /// Hints about one run, or about all.
+    pub(crate) fn hints(&self, root: Option<ExecutionId>) -> Hints {
+        Hints {
+            receiver: self.hints.subscribe(),
+            root,
+        }
+    }
+
+    /// The newest line that was heard of; 0 if none was since the start.
+    pub(crate) fn newest(&self) -> i64 {
+        self.newest.load(Ordering::Acquire)
+    }
+
+    fn hint(&self, hint: Hint) {
+        // Nobody following is the usual case, and no error.
+        if self.hints.receiver_count() > 0 {
+            let _ = self.hints.send(hint);
+        }
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Subscriber for Feed {
+    fn name(&self) -> &str {
+        "http"
+    }
+
+    fn notice(&self, notice: &Notice) {
+        match notice {
+            Notice::Event(_) => count(&self.events),
+            Notice::Enforcement(enforcement) => count(match enforcement.outcome {
+                EnforcementOutcome::Requested { .. } => &self.enforcements[0],
+                EnforcementOutcome::Failed { .. } => &self.enforcements[1],
+                EnforcementOutcome::Skipped { .. } => &self.enforcements[2],
+            }),
+            Notice::Execution(execution) => {
+                let status = execution.state.status;
+                if let Some(position) = Status::ALL.iter().position(|s| *s == status) {
+                    count(&self.executions[position]);
+                }
+                if status.is_terminal() || status == Status::Requested {
+                    self.hint(Hint {
+                        root: execution.spec.root,
+                        line: None,
+                    });
+                }
+            }
+            Notice::Step(line) => {
+                count(&self.step_events);
+                self.newest.fetch_max(line.id, Ordering::AcqRel);
+                self.hint(Hint {
+                    root: line.execution_id,
+                    line: Some(line.id),
+                });
+            }
+        }
+    }
+}
+
+/// What one follower hears.
+pub(crate) struct Hints {
+    receiver: broadcast::Receiver<Hint>,
+    root: Option<ExecutionId>,
+}
+
+impl Hints {
+    /// Returns when there may be something newer than the line `seen`.
+    pub(crate) async fn wait(&mut self, seen: i64) {
+        loop {
+            match self.receiver.recv().await {
+                Ok(hint) => {
+                    let ours = self.root.is_none_or(|root| root == hint.root);
+                    if ours && hint.line.is_none_or(|line| line > seen) {
+                        return;
+                    }
+                }
+                Err(RecvError::Lagged(_)) => return,
+                // The bus is gone, and nothing will happen any more.
+                Err(RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Listens to one run only from now on.
+    pub(crate) fn follow(&mut self, root: ExecutionId) {
+        self.root = Some(root);
+    }
+
+    /// Forgets every hint so far: the caller is about to look.
+    pub(crate) fn forget(&mut self) {
+        loop {
+            match self.receiver.try_recv() {
+                Ok(_) | Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use camshaft_model::{StepEvent, Timestamp};
+    use futures::FutureExt;
+    use std::sync::Arc;
+    use uuid::Uuid;
+
+    fn line(id: i64, run: u128) -> Notice {
+        let run = ExecutionId::new(Uuid::from_u128(run));
+        Notice::Step(Arc::new(StepEvent::from_row(
+            id,
+            run,
+            None,
+            "step_started",
+            None,
+            None,
+            "{}",
+            Timestamp::default(),
+        )))
+    }
+
+    fn wakes(hints: &mut Hints, seen: i64) -> bool {
+        hints.wait(seen).now_or_never().is_some()
+    }
+
+    #[test]
+    fn a_follower_is_woken_by_newer_lines_of_its_run_only() {
+        let feed = Feed::new();
+        let mut hints = feed.hints(Some(ExecutionId::new(Uuid::from_u128(1))));
+        feed.notice(&line(1, 2));
+        feed.notice(&line(2, 1));
+        assert!(
+            !wakes(&mut hints, 2),
+            "another run, then a line that was seen"
+        );
+        feed.notice(&line(3, 1));
+        assert!(wakes(&mut hints, 2));
+        assert_eq!(
+            (feed.newest(), feed.step_events.load(Ordering::Relaxed)),
+            (3, 3)
+        );
+    }
+
+    #[test]
+    fn a_follower_that_lags_looks_by_itself() {
+        let feed = Feed::new();
+        let mut hints = feed.hints(Some(ExecutionId::new(Uuid::from_u128(1))));
+        for id in 0..2 * HINT_CAPACITY as i64 {
+            feed.notice(&line(id, 2));
+        }
+        assert!(
+            wakes(&mut hints, 0),
+            "something was dropped, so it may have been ours"
+        );
+        hints.forget();
+        assert!(!wakes(&mut hints, 0));
+    }
+}

@@ -1,0 +1,327 @@
+//! JSON Schemas of what goes in and comes out. The serialised types are the truth; tests compare the
+//! properties here with what those types really write.
+
+use camshaft_model::{ErrorCode, Status};
+use serde_json::{Map, Value, json};
+
+use crate::page::{DEFAULT_LIMIT, MAX_LIMIT};
+
+fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+/// Any JSON value, said by its types: not every reader of OpenAPI takes the empty schema.
+fn any() -> Value {
+    json!({"type": ["null", "boolean", "number", "string", "array", "object"]})
+}
+
+fn nullable(kind: &str) -> Value {
+    json!({"type": [kind, "null"]})
+}
+
+fn or_null(name: &str) -> Value {
+    json!({"oneOf": [reference(name), {"type": "null"}]})
+}
+
+fn list(of: &Value) -> Value {
+    json!({"type": "array", "items": of})
+}
+
+/// An object in which every property is always there.
+fn whole(properties: Value) -> Value {
+    let required: Vec<String> = properties
+        .as_object()
+        .map(|all| all.keys().cloned().collect())
+        .unwrap_or_default();
+    json!({"type": "object", "required": required, "properties": properties})
+}
+
+/// An object in which only some properties must be there, and no others may.
+fn asked(required: &[&str], properties: &Value) -> Value {
+    json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false})
+}
+
+fn items(of: &Value) -> Value {
+    whole(json!({"items": list(of)}))
+}
+
+fn page(of: &str) -> Value {
+    whole(json!({"items": list(&reference(of)), "next_cursor": nullable("string")}))
+}
+
+fn id(prefix: &str) -> Value {
+    json!({"type": "string", "pattern": format!("^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$")})
+}
+
+fn statuses() -> Vec<&'static str> {
+    Status::ALL.iter().map(|status| status.as_str()).collect()
+}
+
+/// Every named schema.
+pub(super) fn schemas() -> Value {
+    let mut all = Map::new();
+    for group in [
+        basics(),
+        executions(),
+        requests(),
+        events(),
+        definitions(),
+        node(),
+    ] {
+        if let Value::Object(group) = group {
+            all.extend(group);
+        }
+    }
+    Value::Object(all)
+}
+
+fn basics() -> Value {
+    let codes: Vec<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+    json!({
+        "Object": {"type": "object"},
+        "Time": {"type": "string", "format": "date-time"},
+        "Ref": {"type": "string", "pattern": "^[a-z][a-z0-9_-]*(\\.[a-z0-9_-]+)+$", "maxLength": 200},
+        "ExecutionId": id("exec"),
+        "EventId": id("evt"),
+        "EnforcementId": id("enf"),
+        "ExecutionStatus": {"type": "string", "enum": statuses()},
+        "Failure": whole(json!({"kind": {"type": "string"}, "message": {"type": "string"}})),
+        "Problem": {
+            "type": "object",
+            "required": ["type", "title", "status", "detail", "code"],
+            "properties": {
+                "type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"},
+                "detail": {"type": "string"}, "code": {"type": "string", "enum": codes}, "hint": {"type": "string"},
+                "problems": list(&json!({
+                    "type": "object", "required": ["message"],
+                    "properties": {
+                        "file": {"type": "string"}, "line": {"type": "integer"}, "column": {"type": "integer"},
+                        "path": {"type": "string"}, "message": {"type": "string"},
+                    },
+                })),
+            },
+        },
+    })
+}
+
+fn executions() -> Value {
+    json!({
+        "Adhoc": asked(&["path", "working_dir"], &json!({
+            "path": {"type": "string"}, "args": list(&json!({"type": "string"})), "working_dir": {"type": "string"},
+            "runtime": {"type": "string"}, "timeout_ms": {"type": "integer", "minimum": 0},
+        })),
+        "Execution": whole(json!({
+            "id": reference("ExecutionId"), "root": reference("ExecutionId"), "parent": or_null("ExecutionId"),
+            "action": reference("Ref"), "pack_hash": nullable("string"), "adhoc": or_null("Adhoc"),
+            "parameters": reference("Object"), "priority": {"type": "integer"}, "requested_at": reference("Time"),
+            "origin": {"type": "object", "required": ["kind"]}, "idempotency_key": nullable("string"),
+            "depth": {"type": "integer"}, "trace_parent": nullable("string"),
+            "status": reference("ExecutionStatus"), "attempt": {"type": "integer"}, "epoch": {"type": "integer"},
+            "not_before": or_null("Time"), "blocked_by": nullable("object"), "worker": nullable("string"),
+            "lease_expires_at": or_null("Time"), "scheduled_at": or_null("Time"), "started_at": or_null("Time"),
+            "ended_at": or_null("Time"), "result": any(), "error": or_null("Failure"),
+            "exit_code": nullable("integer"), "signal": nullable("integer"),
+        })),
+        "ExecutionPage": page("Execution"),
+        "Output": whole(json!({
+            "bytes": {"type": "integer"}, "stored": {"type": "integer"},
+            "truncated": {"type": "boolean"}, "redacted": {"type": "boolean"},
+        })),
+        "Attempt": whole(json!({
+            "execution": reference("ExecutionId"), "attempt": {"type": "integer"}, "epoch": {"type": "integer"},
+            "status": reference("ExecutionStatus"), "worker": nullable("string"), "started_at": or_null("Time"),
+            "ended_at": reference("Time"), "error": or_null("Failure"), "exit_code": nullable("integer"),
+            "signal": nullable("integer"), "stdout": reference("Output"), "stderr": reference("Output"),
+            "output_lost": nullable("string"),
+        })),
+        "AttemptList": items(&reference("Attempt")),
+        "ExecutionExplanation": whole(json!({
+            "execution": reference("ExecutionId"), "action": reference("Ref"), "status": reference("ExecutionStatus"),
+            "summary": {"type": "string"},
+            "blockers": list(&whole(json!({
+                "text": {"type": "string"}, "holders": list(&reference("ExecutionId")), "until": or_null("Time"),
+            }))),
+            "ahead": {"type": "integer"}, "history": list(&json!({"type": "string"})),
+        })),
+        "StepEvent": whole(json!({
+            "id": {"type": "integer"}, "execution_id": reference("ExecutionId"), "item_id": or_null("ExecutionId"),
+            "event_type": {"type": "string"}, "step": nullable("string"),
+            "step_scope": {"type": ["string", "null"], "enum": ["task", "item", null]},
+            "payload": reference("Object"), "created_at": reference("Time"),
+        })),
+        "StepEventPage": page("StepEvent"),
+    })
+}
+
+fn requests() -> Value {
+    let key =
+        json!({"type": "string", "minLength": 1, "maxLength": crate::body::MAX_IDEMPOTENCY_KEY});
+    json!({
+        "ExecutionRequest": asked(&[], &json!({
+            "action": reference("Ref"), "adhoc": reference("Adhoc"), "parameters": reference("Object"),
+            "priority": {"type": "integer", "minimum": -100, "maximum": 100},
+            "not_before": reference("Time"), "idempotency_key": key,
+        })),
+        "ExecutionBatch": asked(&["executions"], &json!({
+            "executions": {"type": "array", "maxItems": 1000, "items": reference("ExecutionRequest")},
+        })),
+        "ExecutionBatchResults": whole(json!({"results": list(&json!({"oneOf": [
+            whole(json!({"execution": reference("Execution")})), whole(json!({"problem": reference("Problem")})),
+        ]}))})),
+        "EventDraft": asked(&["trigger", "payload"], &json!({
+            "trigger": reference("Ref"), "payload": any(), "dedup_key": key, "occurred_at": reference("Time"),
+        })),
+        "EventRequest": {"oneOf": [
+            reference("EventDraft"), {"type": "array", "maxItems": 10_000, "items": reference("EventDraft")},
+        ]},
+        "CloudEvent": {
+            "type": "object", "required": ["specversion", "id", "source", "type"],
+            "properties": {
+                "specversion": {"type": "string", "enum": ["1.0"]}, "id": {"type": "string"}, "source": {"type": "string"},
+                "type": {"type": "string"}, "time": reference("Time"), "camshafttrigger": reference("Ref"), "data": any(),
+                "data_base64": {"type": "string"}, "datacontenttype": {"type": "string"},
+            },
+        },
+        "PackFolder": asked(&["dir"], &json!({"dir": {"type": "string"}})),
+        "PackApplication": asked(&["dir"], &json!({"dir": {"type": "string"}, "check_version": {"type": "string"}})),
+        "RuleTest": asked(&[], &json!({
+            "event_id": reference("EventId"),
+            "event": asked(&["payload"], &json!({
+                "payload": any(), "trigger": reference("Ref"), "source": reference("EventSource"), "occurred_at": reference("Time"),
+            })),
+        })),
+    })
+}
+
+fn events() -> Value {
+    json!({
+        "EventSource": {
+            "type": "object", "required": ["kind"],
+            "properties": {"kind": {"type": "string"}, "name": {"type": "string"}},
+        },
+        "Event": {
+            "type": "object", "required": ["id", "received_at", "trigger", "payload", "source", "depth"],
+            "properties": {
+                "id": reference("EventId"), "received_at": reference("Time"), "trigger": reference("Ref"), "payload": any(),
+                "source": reference("EventSource"), "dedup_key": {"type": "string"}, "occurred_at": reference("Time"),
+                "sensor": {"type": "string"}, "depth": {"type": "integer"}, "trace_parent": {"type": "string"},
+            },
+        },
+        "EventPage": page("Event"),
+        "Accepted": whole(json!({
+            "event": reference("EventId"), "duplicate": {"type": "boolean"}, "executions": list(&reference("ExecutionId")),
+        })),
+        "EventAnswer": {"oneOf": [reference("Accepted"), whole(json!({"results": list(&json!({"oneOf": [
+            reference("Accepted"), whole(json!({"problem": reference("Problem")})),
+        ]}))}))]},
+        "Enforcement": {
+            "type": "object", "required": ["id", "rule", "event", "created_at", "outcome"],
+            "properties": {
+                "id": reference("EnforcementId"), "rule": reference("Ref"), "event": reference("EventId"),
+                "created_at": reference("Time"), "outcome": {"type": "string", "enum": ["requested", "failed", "skipped"]},
+                "execution": reference("ExecutionId"), "reason": {"type": "string"},
+            },
+        },
+        "EnforcementPage": page("Enforcement"),
+        "RuleTrial": whole(json!({
+            "rule": reference("Ref"), "enabled": {"type": "boolean"}, "applies": {"type": "boolean"},
+            "matched": {"type": "boolean"}, "verdict": {"type": "string"},
+            "criteria": list(&whole(json!({
+                "path": {"type": "string"}, "operator": {"type": "string"}, "pattern": any(), "value": any(),
+                "holds": nullable("boolean"), "problem": nullable("string"),
+            }))),
+            "when": nullable("object"), "parameters": nullable("object"), "enforcement": or_null("Enforcement"),
+        })),
+        "EventExplanation": whole(json!({
+            "event": reference("Event"), "summary": {"type": "string"}, "rules": list(&reference("RuleTrial")),
+        })),
+    })
+}
+
+fn definitions() -> Value {
+    let summary = json!({
+        "pack": {"type": "string"}, "version": {"type": "string"}, "hash": {"type": "string"},
+        "applied_at": or_null("Time"), "description": {"type": "string"}, "counts": reference("Object"),
+    });
+    let mut pack = summary.clone();
+    for part in ["origin", "actions", "triggers", "runtimes", "rules"] {
+        pack[part] = reference("Object");
+    }
+    let named =
+        json!({"type": "object", "required": ["ref"], "properties": {"ref": reference("Ref")}});
+    let rule = json!({
+        "type": "object", "required": ["ref", "enabled", "enabled_by_definition", "trigger", "action"],
+        "properties": {
+            "ref": reference("Ref"), "enabled": {"type": "boolean"}, "enabled_by_definition": {"type": "boolean"},
+            "trigger": reference("Ref"), "action": reference("Ref"),
+        },
+    });
+    json!({
+        "PackList": items(&whole(summary)),
+        "Pack": whole(pack),
+        "PackApplied": whole(json!({"plan": reference("Object"), "applied": {"type": "boolean"}})),
+        "Definition": named,
+        "DefinitionList": items(&reference("Definition")),
+        "Rule": rule,
+        "RuleList": items(&reference("Rule")),
+    })
+}
+
+fn node() -> Value {
+    let text = json!({"type": "string"});
+    json!({
+        "Status": whole(json!({"status": {"type": "string", "enum": ["ok"]}})),
+        "Readiness": whole(json!({
+            "ready": {"type": "boolean"},
+            "components": list(&whole(json!({"component": text, "problem": nullable("string")}))),
+        })),
+        "SensorList": items(&whole(json!({"key": text, "trigger": reference("Ref"), "problem": nullable("string")}))),
+        "Violations": whole(json!({"violations": list(&whole(json!({"invariant": text, "detail": text})))})),
+        "Info": whole(json!({
+            "version": text, "pid": {"type": "integer"}, "data_dir": text, "started_at": reference("Time"),
+            "worker": whole(json!({"id": text, "slots": {"type": "integer"}, "runtimes": list(&text)})),
+        })),
+    })
+}
+
+/// The schema of a variable part of a path.
+pub(super) fn path_parameter(path: &str, name: &str) -> Value {
+    match name {
+        "id" if path.contains("/executions/") => reference("ExecutionId"),
+        "id" => reference("EventId"),
+        "ref" if !path.contains("/packs/") => reference("Ref"),
+        "stream" => json!({"type": "string", "enum": ["stdout", "stderr"]}),
+        _ => json!({"type": "string"}),
+    }
+}
+
+/// The schema of a query parameter.
+pub(super) fn query_parameter(path: &str, name: &str) -> Value {
+    match name {
+        "limit" if path.contains("/logs/") => {
+            json!({"type": "integer", "minimum": 1, "maximum": crate::logs::MAX_BYTES, "default": crate::logs::DEFAULT_BYTES})
+        }
+        "limit" => {
+            json!({"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT})
+        }
+        "after" => json!({"type": "integer"}),
+        "attempt" => json!({"type": "integer", "minimum": 1}),
+        "offset" => json!({"type": "integer", "minimum": 0}),
+        "action" | "rule" | "trigger" => reference("Ref"),
+        "event" => reference("EventId"),
+        "status" => {
+            json!({"type": "string", "description": format!("Of {}, separated by commas", statuses().join(", "))})
+        }
+        "type" => {
+            json!({"type": "string", "description": "Types of step events, separated by commas"})
+        }
+        "wait" | "timeout" => {
+            json!({"type": "string", "description": "A duration such as 30s; at most 10m", "examples": ["30s"]})
+        }
+        _ => json!({"type": "string"}),
+    }
+}
+
+#[cfg(test)]
+#[path = "schema_tests.rs"]
+mod tests;

@@ -1,0 +1,167 @@
+use super::*;
+use camshaft_engine::handle::{ComponentHealth, ExecutionExplanation};
+use camshaft_model::port::sensor::Accepted;
+use camshaft_model::{
+    Attempt, AttemptKey, Enforcement, EnforcementId, EnforcementOutcome, Event, EventDraft,
+    EventId, EventSource, Execution, ExecutionId, ExecutionSpec, ExecutionState, Object, Origin,
+    Output, StepEvent, Timestamp,
+};
+use serde::Serialize;
+use std::sync::Arc;
+use uuid::Uuid;
+
+const ID: ExecutionId = ExecutionId::new(Uuid::nil());
+
+fn names(value: &Value) -> Vec<String> {
+    let mut names: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
+    names.sort();
+    names
+}
+
+/// The properties of the schema are exactly those that the type writes.
+fn same<T: Serialize>(schema: &str, value: &T) {
+    let schemas = schemas();
+    assert_eq!(
+        names(&schemas[schema]["properties"]),
+        names(&serde_json::to_value(value).unwrap()),
+        "{schema}"
+    );
+}
+
+fn draft() -> EventDraft {
+    EventDraft {
+        trigger: "demo.x".parse().unwrap(),
+        payload: Value::Null,
+        source: EventSource {
+            kind: "api".to_owned(),
+            name: Some("n".to_owned()),
+        },
+        dedup_key: Some("k".to_owned()),
+        occurred_at: Some(Timestamp::default()),
+        sensor: Some("s".to_owned()),
+        depth: 0,
+        trace_parent: Some("t".to_owned()),
+    }
+}
+
+#[test]
+fn executions_are_as_they_are_described() {
+    let spec = ExecutionSpec {
+        id: ID,
+        root: ID,
+        parent: None,
+        action: "demo.x".parse().unwrap(),
+        pack_hash: None,
+        adhoc: None,
+        parameters: Arc::new(Object::new()),
+        priority: 0,
+        requested_at: Timestamp::default(),
+        origin: Origin::Api,
+        idempotency_key: None,
+        depth: 0,
+        trace_parent: None,
+    };
+    same(
+        "Execution",
+        &Execution {
+            spec: Arc::new(spec),
+            state: ExecutionState::requested(None),
+        },
+    );
+    let explanation = ExecutionExplanation {
+        execution: ID,
+        action: "demo.x".parse().unwrap(),
+        status: Status::Failed,
+        summary: String::new(),
+        blockers: Vec::new(),
+        ahead: 0,
+        history: Vec::new(),
+    };
+    same("ExecutionExplanation", &explanation);
+    same("Output", &Output::default());
+}
+
+#[test]
+fn attempts_and_step_events_are_as_they_are_described() {
+    let attempt = Attempt {
+        key: AttemptKey {
+            execution: ID,
+            attempt: 1,
+            epoch: 1,
+        },
+        status: Status::Completed,
+        worker: None,
+        started_at: None,
+        ended_at: Timestamp::default(),
+        error: None,
+        exit_code: None,
+        signal: None,
+        stdout: Output::default(),
+        stderr: Output::default(),
+        output_lost: None,
+    };
+    same("Attempt", &attempt);
+    same(
+        "StepEvent",
+        &StepEvent::from_row(
+            1,
+            ID,
+            None,
+            "step_started",
+            None,
+            None,
+            "{}",
+            Timestamp::default(),
+        ),
+    );
+}
+
+#[test]
+fn events_are_as_they_are_described() {
+    let id = EventId::new(Uuid::nil());
+    same(
+        "Event",
+        &Event {
+            id,
+            received_at: Timestamp::default(),
+            draft: draft(),
+        },
+    );
+    same(
+        "Accepted",
+        &Accepted {
+            event: id,
+            duplicate: false,
+            executions: Vec::new(),
+        },
+    );
+    let enforcement = |outcome| Enforcement {
+        id: EnforcementId::new(Uuid::nil()),
+        rule: "demo.x".parse().unwrap(),
+        event: id,
+        created_at: Timestamp::default(),
+        outcome,
+    };
+    let described = names(&schemas()["Enforcement"]["properties"]);
+    for outcome in [
+        EnforcementOutcome::Requested { execution: ID },
+        EnforcementOutcome::Failed {
+            reason: String::new(),
+        },
+    ] {
+        let written = names(&serde_json::to_value(enforcement(outcome)).unwrap());
+        assert!(
+            written.iter().all(|name| described.contains(name)),
+            "{written:?}"
+        );
+    }
+    let part = ComponentHealth {
+        component: "writer".to_owned(),
+        problem: None,
+    };
+    let described = &schemas()["Readiness"]["properties"]["components"]["items"]["properties"];
+    assert_eq!(
+        names(described),
+        names(&serde_json::to_value(part).unwrap())
+    );
+}

@@ -1,0 +1,13 @@
+//! The endpoints under `/api/v1`, one family a file.
+
+pub(super) mod actions;
+pub(super) mod enforcements;
+pub(super) mod events;
+pub(super) mod executions;
+pub(super) mod hooks;
+pub(super) mod logs;
+pub(super) mod node;
+pub(super) mod packs;
+pub(super) mod rules;
+pub(super) mod step_events;
+pub(super) mod submit;

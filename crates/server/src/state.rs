@@ -1,0 +1,94 @@
+//! What every handler needs.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use camshaft_engine::Engine;
+use camshaft_model::Timestamp;
+use serde::Serialize;
+
+use crate::auth::TokenDigest;
+use crate::feed::Feed;
+use crate::packs::PackService;
+
+/// How the server is set up.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The largest body that it reads; webhooks have limits of their own.
+    pub max_body_bytes: usize,
+    /// The operator's bearer token.
+    pub token: String,
+    /// The folder of the logs of attempts.
+    pub logs_dir: PathBuf,
+    /// What `GET /api/v1/info` answers.
+    pub info: Info,
+}
+
+/// What is running here.
+#[derive(Debug, Clone, Serialize)]
+pub struct Info {
+    /// The version of the program.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// The folder with its data, absolute.
+    pub data_dir: PathBuf,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// The worker inside it.
+    pub worker: WorkerInfo,
+}
+
+/// The worker inside this process.
+#[derive(Debug, Clone, Serialize)]
+pub struct WorkerInfo {
+    /// Its name.
+    pub id: String,
+    /// How many attempts it runs at once.
+    pub slots: u32,
+    /// The runtimes that it has.
+    pub runtimes: Vec<String>,
+}
+
+/// The state behind the routes; cheap to clone.
+#[derive(Clone)]
+pub struct Api(Arc<Parts>);
+
+/// What [`Api`] shares; its fields are the server's own.
+pub struct Parts {
+    pub(crate) engine: Engine,
+    pub(crate) packs: Arc<dyn PackService>,
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) token: TokenDigest,
+    pub(crate) config: ServerConfig,
+}
+
+impl Api {
+    /// The state behind the routes. `feed` must be subscribed to the bus that the engine publishes on.
+    pub fn new(
+        engine: Engine,
+        packs: Arc<dyn PackService>,
+        feed: Arc<Feed>,
+        config: ServerConfig,
+    ) -> Self {
+        let token = TokenDigest::of(&config.token);
+        Self(Arc::new(Parts {
+            engine,
+            packs,
+            feed,
+            token,
+            config,
+        }))
+    }
+}
+
+impl std::ops::Deref for Api {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

@@ -1,0 +1,188 @@
+//! The promises that the database itself shows, each as a query for what breaks it.
+//!
+//! All of them are asked of one snapshot, so that what is written meanwhile breaks none.
+
+use camshaft_model::port::store::Violation;
+use camshaft_model::{EventId, ExecutionId, Status};
+use rusqlite::{Connection, Result, Row, types::ValueRef};
+
+/// At most so many rows are named for one promise.
+const NAMED: usize = 100;
+
+/// A promise, and a query whose rows break it.
+struct Promise {
+    invariant: &'static str,
+    /// `{x}` execution id, `{e}` event id, `{s}` status, `{v}` anything else; in the order of columns.
+    detail: &'static str,
+    sql: &'static str,
+}
+
+const PROMISES: &[Promise] = &[
+    Promise {
+        invariant: "known_status",
+        detail: "{x} has status {v}",
+        sql: "SELECT id, status FROM execution WHERE status NOT IN (0, 1, 2, 3, 4, 10, 11, 12, 13, 14, 15)",
+    },
+    Promise {
+        invariant: "one_enforcement_per_rule_and_event",
+        detail: "rule {v} has {v} enforcements on {e}",
+        sql: "SELECT name.text, count(*), event FROM enforcement JOIN name ON name.id = rule
+              GROUP BY event, name.text HAVING count(*) > 1",
+    },
+    Promise {
+        invariant: "enforcement_has_its_event",
+        detail: "the enforcement of rule {v} is on {e}, which is not recorded",
+        sql: "SELECT (SELECT text FROM name WHERE name.id = rule), event FROM enforcement
+              WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.id = enforcement.event)",
+    },
+    Promise {
+        invariant: "enforcement_has_its_execution",
+        detail: "the enforcement of rule {v} on {e} requested {x}, which is not recorded as requested by them",
+        sql: "SELECT (SELECT text FROM name WHERE name.id = f.rule), f.event, f.execution
+              FROM enforcement f LEFT JOIN execution x ON x.id = f.execution
+              WHERE f.outcome = 0 AND (x.id IS NULL OR x.origin <> 2 OR x.rule IS NOT f.rule OR x.cause IS NOT f.event)",
+    },
+    Promise {
+        invariant: "execution_has_its_enforcement",
+        detail: "{x} was requested by rule {v} on {e}, whose enforcement does not name it",
+        sql: "SELECT x.id, (SELECT text FROM name WHERE name.id = x.rule), x.cause FROM execution x
+              LEFT JOIN enforcement f ON f.event = x.cause AND f.rule = x.rule
+              WHERE x.origin = 2 AND f.execution IS NOT x.id",
+    },
+    Promise {
+        invariant: "terminal_has_an_end",
+        detail: "{x} has status {s} and no end",
+        sql: "SELECT id, status FROM execution WHERE status >= 10 AND ended_at IS NULL",
+    },
+    Promise {
+        invariant: "only_terminal_has_an_end",
+        detail: "{x} has status {s} and ended at {v}",
+        sql: "SELECT id, status, ended_at FROM execution WHERE status < 10 AND ended_at IS NOT NULL",
+    },
+    Promise {
+        invariant: "lease_only_where_one_is_held",
+        detail: "{x} has status {s} and a lease until {v}",
+        sql: "SELECT id, status, lease_expires_at FROM execution
+              WHERE status NOT IN (1, 2, 4) AND lease_expires_at IS NOT NULL",
+    },
+    Promise {
+        invariant: "lease_belongs_to_an_attempt",
+        detail: "{x} has status {s} at attempt {v}",
+        sql: "SELECT id, status, attempt FROM execution WHERE status IN (1, 2, 4) AND attempt < 1",
+    },
+    Promise {
+        invariant: "attempts_without_gaps",
+        detail: "{x} has {v} recorded attempts, of which the last is {v}",
+        sql: "SELECT execution, count(*), max(attempt) FROM attempt GROUP BY execution
+              HAVING count(*) <> max(attempt) OR min(attempt) < 1",
+    },
+    Promise {
+        invariant: "attempt_has_its_execution",
+        detail: "attempt {v} of {x} is recorded, but the execution is not or has not come so far",
+        sql: "SELECT attempt.attempt, attempt.execution FROM attempt
+              LEFT JOIN execution x ON x.id = attempt.execution
+              WHERE x.id IS NULL OR attempt.attempt > x.attempt",
+    },
+    Promise {
+        invariant: "completed_has_its_attempt",
+        detail: "{x} completed at attempt {v}, which is not recorded as completed",
+        sql: "SELECT x.id, x.attempt FROM execution x
+              LEFT JOIN attempt ON attempt.execution = x.id AND attempt.attempt = x.attempt
+              WHERE x.status = 10 AND x.attempt > 0 AND attempt.status IS NOT 10",
+    },
+    Promise {
+        invariant: "step_event_has_its_execution",
+        detail: "step event {v} ({v}) names {x}, which is not recorded",
+        sql: "SELECT s.id, s.event_type, s.execution_id FROM step_event s
+              WHERE NOT EXISTS (SELECT 1 FROM execution x WHERE x.id = s.execution_id)
+              UNION ALL SELECT s.id, s.event_type, s.item_id FROM step_event s
+              WHERE s.item_id IS NOT NULL
+              AND NOT EXISTS (SELECT 1 FROM execution x WHERE x.id = s.item_id)",
+    },
+    Promise {
+        invariant: "one_start_per_attempt",
+        detail: "{x} attempt {v} has {v} events {v}",
+        sql: "SELECT coalesce(item_id, execution_id) AS x, CASE WHEN json_valid(payload)
+              THEN json_extract(payload, '$.attempt') END AS n, count(*), event_type FROM step_event
+              WHERE event_type IN ('step_started', 'step_spawned')
+              GROUP BY x, event_type, n HAVING n IS NOT NULL AND count(*) > 1",
+    },
+];
+
+/// Everything that breaks a promise.
+pub(super) fn violations(connection: &Connection) -> Result<Vec<Violation>> {
+    let snapshot = connection.unchecked_transaction()?;
+    let mut found = sound(&snapshot)?;
+    for promise in PROMISES {
+        let mut statement = snapshot.prepare(promise.sql)?;
+        let mut rows = statement.query([])?;
+        let mut count = 0;
+        while let Some(row) = rows.next()? {
+            count += 1;
+            if count <= NAMED {
+                found.push(violation(promise, detail(promise.detail, row)?));
+            }
+        }
+        if count > NAMED {
+            found.push(violation(promise, format!("and {} more", count - NAMED)));
+        }
+    }
+    Ok(found)
+}
+
+fn violation(promise: &Promise, detail: String) -> Violation {
+    Violation {
+        invariant: promise.invariant.to_owned(),
+        detail,
+    }
+}
+
+/// What SQLite finds wrong with the file itself.
+fn sound(connection: &Connection) -> Result<Vec<Violation>> {
+    let mut statement = connection.prepare("PRAGMA quick_check")?;
+    let lines = statement.query_map([], |row| row.get::<_, String>(0))?;
+    lines
+        .filter(|line| line.as_deref() != Ok("ok"))
+        .map(|line| {
+            Ok(Violation {
+                invariant: "database_is_sound".to_owned(),
+                detail: line?,
+            })
+        })
+        .collect()
+}
+
+/// Fills the columns of a row into a template.
+fn detail(template: &str, row: &Row<'_>) -> Result<String> {
+    let mut parts = template.split('{');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for (column, part) in parts.enumerate() {
+        let (kind, rest) = part.split_once('}').unwrap_or((part, ""));
+        text += &shown(kind, row.get_ref(column)?);
+        text += rest;
+    }
+    Ok(text)
+}
+
+fn shown(kind: &str, value: ValueRef<'_>) -> String {
+    match (kind, value) {
+        ("x", ValueRef::Blob(bytes)) => bytes.try_into().map_or_else(
+            |_| format!("{bytes:02x?}"),
+            |id| ExecutionId::from_bytes(id).to_string(),
+        ),
+        ("e", ValueRef::Blob(bytes)) => bytes.try_into().map_or_else(
+            |_| format!("{bytes:02x?}"),
+            |id| EventId::from_bytes(id).to_string(),
+        ),
+        ("s", ValueRef::Integer(code)) => u8::try_from(code)
+            .ok()
+            .and_then(Status::from_code)
+            .map_or_else(|| code.to_string(), |status| status.to_string()),
+        (_, ValueRef::Null) => "nothing".to_owned(),
+        (_, ValueRef::Integer(number)) => number.to_string(),
+        (_, ValueRef::Real(number)) => number.to_string(),
+        (_, ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => {
+            String::from_utf8_lossy(bytes).into_owned()
+        }
+    }
+}

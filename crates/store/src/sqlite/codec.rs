@@ -1,0 +1,115 @@
+//! How values are stored and read back. Free-form JSON that does not parse is shown as text, never
+//! lost and never fatal; a row whose structure is wrong (an unknown status, an id of another length)
+//! is an error that names the column.
+
+use camshaft_model::{Object, Ref, Status, Timestamp};
+use rusqlite::types::{Type, ValueRef};
+use rusqlite::{Error, Result, Row};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// The key under which a JSON text that is not an object is shown where an object is expected.
+const UNREADABLE: &str = "unreadable";
+
+fn unreadable(column: usize, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::FromSqlConversionFailure(column, Type::Null, why.into())
+}
+
+/// JSON text for a column.
+pub(super) fn json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|e| Error::ToSqlConversionFailure(e.into()))
+}
+
+/// JSON text, or NULL for nothing.
+pub(super) fn json_or_null<T: Serialize>(value: Option<&T>) -> Result<Option<String>> {
+    value.map(json).transpose()
+}
+
+/// JSON text of an object, or NULL for `{}`.
+pub(super) fn object(value: &Object) -> Result<Option<String>> {
+    json_or_null((!value.is_empty()).then_some(value))
+}
+
+/// JSON text of any value, or NULL for `{}`.
+pub(super) fn payload(value: &Value) -> Result<Option<String>> {
+    let usual = value.as_object().is_some_and(Object::is_empty);
+    json_or_null((!usual).then_some(value))
+}
+
+/// The object behind [`object`].
+pub(super) fn read_object(row: &Row<'_>, column: usize) -> Result<Object> {
+    let Some(text) = read_text(row, column)? else {
+        return Ok(Object::new());
+    };
+    Ok(serde_json::from_str(&text)
+        .unwrap_or_else(|_| Object::from_iter([(UNREADABLE.to_owned(), text.into())])))
+}
+
+/// The value behind JSON text; a text that is not JSON is shown as it is.
+pub(super) fn read_value(row: &Row<'_>, column: usize) -> Result<Option<Value>> {
+    let text = read_text(row, column)?;
+    Ok(text.map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text))))
+}
+
+/// What a typed JSON column holds.
+pub(super) fn read_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<Option<T>> {
+    let Some(text) = read_text(row, column)? else {
+        return Ok(None);
+    };
+    serde_json::from_str(&text)
+        .map(Some)
+        .map_err(|e| unreadable(column, e))
+}
+
+/// Whatever a column holds, as text.
+pub(super) fn read_text(row: &Row<'_>, column: usize) -> Result<Option<String>> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Null => None,
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
+            Some(String::from_utf8_lossy(bytes).into_owned())
+        }
+        ValueRef::Integer(number) => Some(number.to_string()),
+        ValueRef::Real(number) => Some(number.to_string()),
+    })
+}
+
+/// An instant.
+pub(super) fn read_time(row: &Row<'_>, column: usize) -> Result<Timestamp> {
+    row.get(column).map(Timestamp::from_micros)
+}
+
+/// An instant or nothing.
+pub(super) fn read_time_or_null(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>> {
+    Ok(row
+        .get::<_, Option<i64>>(column)?
+        .map(Timestamp::from_micros))
+}
+
+/// Microseconds for a column.
+pub(super) fn time(at: Option<Timestamp>) -> Option<i64> {
+    at.map(Timestamp::as_micros)
+}
+
+/// A status.
+pub(super) fn read_status(row: &Row<'_>, column: usize) -> Result<Status> {
+    let code: u8 = row.get(column)?;
+    Status::from_code(code).ok_or_else(|| unreadable(column, format!("{code} is no status")))
+}
+
+/// A ref.
+pub(super) fn read_ref(row: &Row<'_>, column: usize) -> Result<Ref> {
+    let text: String = row.get(column)?;
+    text.parse()
+        .map_err(|e: camshaft_model::reference::RefError| unreadable(column, e))
+}
+
+/// A small number that names a variant, if it is none of those that there are.
+pub(super) fn unknown_variant(column: usize, code: u8) -> Error {
+    unreadable(column, format!("{code} is not known to this version"))
+}
+
+/// Where a descending list of ids begins: below the cursor, or at the newest.
+pub(super) fn below(after: Option<&[u8; 16]>) -> [u8; 16] {
+    after.copied().unwrap_or([0xFF; 16])
+}

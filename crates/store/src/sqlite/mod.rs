@@ -1,0 +1,315 @@
+//! The store on SQLite: opening it, and which thread answers what.
+//!
+//! WAL mode with `synchronous=FULL`: a callback that says `Applied` is only called once the bytes are
+//! on the disk. One thread writes, [`READER_THREADS`] read, one moves the write-ahead log into the
+//! database file. All of them sleep on a channel while there is nothing to do.
+
+mod apply;
+mod attempt;
+mod check;
+mod checkpoint;
+mod codec;
+mod enforcement;
+mod error;
+mod event;
+mod execution;
+mod name;
+mod pack;
+mod reader;
+mod sensor;
+mod step_event;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use camshaft_model::port::store::{
+    EnforcementFilter, EventFilter, ExecutionFilter, OnCommit, PackRecord, PageRequest,
+    StepEventFilter, Store, StoreError, Transaction, Violation,
+};
+use camshaft_model::{
+    Attempt, Enforcement, Event, EventId, Execution, ExecutionId, Ref, StepEvent,
+};
+use rusqlite::{Connection, OpenFlags};
+use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
+use serde_json::Value;
+
+use checkpoint::{Checkpointer, Wal};
+use reader::Readers;
+use writer::Writer;
+
+/// How many threads answer reads.
+const READER_THREADS: usize = 2;
+/// Page cache of the writer: the ends of tables and indexes, where new rows go.
+const WRITER_CACHE_KIB: i32 = 8 * 1024;
+/// Page cache of each reader.
+const READER_CACHE_KIB: i32 = 2 * 1024;
+/// How long the writer waits for the checkpointer to let go of the log.
+const WRITER_BUSY: Duration = Duration::from_secs(10);
+/// How many prepared statements a connection keeps.
+const STATEMENTS: usize = 64;
+
+/// In order; the number of a migration is its place. One that was released never changes.
+const STEPS: &[M<'static>] = &[M::up(include_str!("../../migrations/sqlite/01_first.sql"))];
+const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
+
+/// The database of an embedded engine: one file with its write-ahead log beside it.
+pub struct SqliteStore {
+    writer: Writer,
+    readers: Readers,
+    checkpointer: Checkpointer,
+}
+
+impl SqliteStore {
+    /// Opens the database, makes it if there is none, and brings its schema up to date. Two stores
+    /// must not have the same file open; the data directory's lock sees to that.
+    ///
+    /// # Errors
+    /// `Unavailable` if the file cannot be opened now, `Broken` if it is no database of ours or of a
+    /// newer version.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, |_| Ok(()))
+    }
+
+    fn open_with(
+        path: &Path,
+        configure: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+    ) -> Result<Self, StoreError> {
+        let mut connection = Connection::open(path).map_err(|e| error::from_sql(&e))?;
+        configure_writer(&connection).map_err(|e| error::from_sql(&e))?;
+        MIGRATIONS
+            .to_latest(&mut connection)
+            .map_err(|e| match &e {
+                rusqlite_migration::Error::MigrationDefinition(
+                    MigrationDefinitionError::DatabaseTooFarAhead,
+                ) => StoreError::Broken(format!(
+                    "{} was written by a newer version of Camshaft",
+                    path.display()
+                )),
+                rusqlite_migration::Error::RusqliteError { err, .. } => error::from_sql(err),
+                other => StoreError::Broken(other.to_string()),
+            })?;
+        configure(&connection).map_err(|e| error::from_sql(&e))?;
+        let wal = Arc::new(Wal::default());
+        let readers = Readers::start(READER_THREADS, || open_reader(path))?;
+        let (checkpointer, signals) =
+            Checkpointer::start(open_checkpointer(path)?, Arc::clone(&wal))?;
+        let writer = Writer::start(connection, wal, signals)?;
+        Ok(Self {
+            writer,
+            readers,
+            checkpointer,
+        })
+    }
+
+    /// How many durable commits there have been since it was opened, each one flush of the log.
+    pub fn commits(&self) -> u64 {
+        self.checkpointer.commits()
+    }
+
+    /// Stores what has been submitted, then stops every thread. What is submitted later is refused.
+    /// Dropping the store does the same.
+    pub fn close(&self) {
+        self.writer.close();
+        self.checkpointer.close();
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn configure_writer(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(WRITER_BUSY)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "trusted_schema", false)
+}
+
+fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let open = || {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(WRITER_BUSY)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        Ok(connection)
+    };
+    open().map_err(|e| error::from_sql(&e))
+}
+
+fn open_checkpointer(path: &Path) -> Result<Connection, StoreError> {
+    let open = || {
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(checkpoint::BUSY)?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        Ok(connection)
+    };
+    open().map_err(|e| error::from_sql(&e))
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn submit(&self, transaction: Transaction, done: OnCommit) {
+        self.writer.submit(transaction, done);
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        self.writer.health()
+    }
+
+    async fn execution(&self, id: ExecutionId) -> Result<Option<Execution>, StoreError> {
+        self.readers.read(move |c| execution::one(c, id)).await
+    }
+
+    async fn executions(
+        &self,
+        filter: ExecutionFilter,
+        page: PageRequest<ExecutionId>,
+    ) -> Result<Vec<Execution>, StoreError> {
+        self.readers
+            .read(move |c| execution::page(c, &filter, page))
+            .await
+    }
+
+    async fn unfinished(&self) -> Result<Vec<Execution>, StoreError> {
+        self.readers.read(execution::unfinished).await
+    }
+
+    async fn attempts(&self, id: ExecutionId) -> Result<Vec<Attempt>, StoreError> {
+        self.readers.read(move |c| attempt::of(c, id)).await
+    }
+
+    async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {
+        self.readers.read(move |c| event::one(c, id)).await
+    }
+
+    async fn events(
+        &self,
+        filter: EventFilter,
+        page: PageRequest<EventId>,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.readers
+            .read(move |c| event::page(c, &filter, page))
+            .await
+    }
+
+    async fn enforcements(
+        &self,
+        filter: EnforcementFilter,
+        page: PageRequest<EventId>,
+    ) -> Result<Vec<Enforcement>, StoreError> {
+        self.readers
+            .read(move |c| enforcement::page(c, &filter, page))
+            .await
+    }
+
+    async fn step_events(
+        &self,
+        filter: StepEventFilter,
+        page: PageRequest<i64>,
+    ) -> Result<Vec<StepEvent>, StoreError> {
+        self.readers
+            .read(move |c| step_event::page(c, &filter, page))
+            .await
+    }
+
+    async fn sensor_state(&self, key: String) -> Result<Option<Value>, StoreError> {
+        self.readers.read(move |c| sensor::state(c, &key)).await
+    }
+
+    async fn packs(&self) -> Result<Vec<PackRecord>, StoreError> {
+        self.readers.read(pack::current).await
+    }
+
+    async fn pack_version(&self, hash: String) -> Result<Option<PackRecord>, StoreError> {
+        self.readers.read(move |c| pack::version(c, &hash)).await
+    }
+
+    async fn rule_overrides(&self) -> Result<Vec<(Ref, bool)>, StoreError> {
+        self.readers.read(pack::rule_overrides).await
+    }
+
+    async fn next_epoch(&self) -> Result<i64, StoreError> {
+        self.writer.next_epoch().await
+    }
+
+    async fn check(&self) -> Result<Vec<Violation>, StoreError> {
+        self.readers.read(check::violations).await
+    }
+
+    async fn checkpoint(&self) -> Result<(), StoreError> {
+        self.checkpointer.checkpoint().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use camshaft_model::port::store::{Change, Outcome};
+    use camshaft_testkit::store_contract::Maker;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_disk_fails_what_does_not_fit_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let limit = |connection: &Connection| {
+            // 2 MiB in pages of 4 KiB.
+            connection.pragma_update_and_check(None, "max_page_count", 512, |_| Ok(()))
+        };
+        let store = SqliteStore::open_with(&dir.path().join("db"), limit).unwrap();
+        let maker = Maker::new(1);
+        let (answer, answers) = channel();
+        let submit = |size: usize| {
+            let mut execution = maker.running();
+            execution.state.result = Some(Arc::new("x".repeat(size).into()));
+            let id = execution.spec.id;
+            let changes = vec![
+                maker.step_started(&execution),
+                Change::InsertExecution(Box::new(execution)),
+            ];
+            let answer = answer.clone();
+            store.submit(
+                Transaction { changes },
+                Box::new(move |outcome| {
+                    answer.send((id, outcome)).unwrap();
+                }),
+            );
+        };
+        for size in [10, 8 << 20, 10, 8 << 20] {
+            submit(size);
+        }
+        let outcomes: Vec<_> = answers.iter().take(4).collect();
+        for (position, (id, outcome)) in outcomes.iter().enumerate() {
+            let fits = position % 2 == 0;
+            match outcome {
+                Ok(Outcome::Applied { .. }) => assert!(fits),
+                Err(StoreError::Unavailable(_)) => assert!(!fits),
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(store.execution(*id).await.unwrap().is_some(), fits);
+        }
+        assert!(matches!(store.health(), Err(StoreError::Unavailable(_))));
+        submit(10);
+        assert!(matches!(
+            answers.recv().unwrap().1,
+            Ok(Outcome::Applied {
+                first_step_event: 3
+            })
+        ));
+        assert!(store.health().is_ok());
+        assert_eq!(store.check().await.unwrap(), []);
+    }
+}

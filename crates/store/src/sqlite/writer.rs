@@ -1,0 +1,260 @@
+//! The one thread that writes.
+//!
+//! Transactions wait in a queue. The thread takes all that are there (at most [`BATCH_LIMIT`]), applies
+//! them in order inside one SQLite transaction, commits, and then calls back each of them: so the
+//! price of a durable commit is shared by everybody who waited for the one before. If the batch
+//! fails, it is rolled back and each of its transactions is tried alone, so that one that cannot be
+//! stored fails by itself.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use camshaft_model::port::store::{OnCommit, Outcome, StoreError, Transaction};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::apply::Applier;
+use super::checkpoint::{Signal, Wal};
+use super::error;
+
+/// At most so many transactions share one commit: bounds the wait of the first for the last.
+const BATCH_LIMIT: usize = 1_000;
+/// At most so many transactions wait; the next one is refused at once.
+const QUEUE_LIMIT: usize = 200_000;
+
+thread_local! {
+    /// How many pages the log had after the last commit of this thread.
+    static LOG_PAGES: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A callback that is called exactly once, whatever becomes of the thread.
+struct Done(Option<OnCommit>);
+
+impl Done {
+    fn call(mut self, result: Result<Outcome, StoreError>) {
+        self.answer(result);
+    }
+
+    fn answer(&mut self, result: Result<Outcome, StoreError>) {
+        if let Some(done) = self.0.take()
+            && catch_unwind(AssertUnwindSafe(|| done(result))).is_err()
+        {
+            tracing::error!("a callback of the store's writer panicked");
+        }
+    }
+}
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        self.answer(Err(stopped()));
+    }
+}
+
+fn stopped() -> StoreError {
+    StoreError::Unavailable("the writer has stopped".to_owned())
+}
+
+struct Job {
+    transaction: Transaction,
+    done: Done,
+}
+
+enum Command {
+    Write(Job),
+    NextEpoch(oneshot::Sender<Result<i64, StoreError>>),
+    Stop,
+}
+
+#[derive(Debug, Default)]
+struct Health {
+    stopped: AtomicBool,
+    failure: Mutex<Option<StoreError>>,
+}
+
+/// Says so when the thread ends, also by a panic.
+struct Alive(Arc<Health>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.stopped.store(true, Ordering::SeqCst);
+    }
+}
+
+/// The writer as the rest of the store sees it.
+pub(super) struct Writer {
+    commands: Sender<Command>,
+    health: Arc<Health>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Writer {
+    /// Starts the thread on a connection that is ready to write.
+    pub(super) fn start(
+        connection: Connection,
+        wal: Arc<Wal>,
+        signals: Sender<Signal>,
+    ) -> Result<Self, StoreError> {
+        connection.wal_hook(Some(|_, pages| {
+            LOG_PAGES.set(u32::try_from(pages).unwrap_or(0));
+            Ok(())
+        }));
+        let applier = Applier::new(connection).map_err(|e| error::from_sql(&e))?;
+        let (commands, received) = unbounded();
+        let health = Arc::new(Health::default());
+        let alive = Alive(Arc::clone(&health));
+        let thread = thread::Builder::new()
+            .name("store-write".to_owned())
+            .spawn(move || {
+                Loop {
+                    applier,
+                    wal,
+                    signals,
+                    alive,
+                }
+                .run(&received)
+            })
+            .map_err(|e| StoreError::Unavailable(format!("no thread to write with: {e}")))?;
+        Ok(Self {
+            commands,
+            health,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Hands a transaction over.
+    pub(super) fn submit(&self, transaction: Transaction, done: OnCommit) {
+        let done = Done(Some(done));
+        if self.commands.len() >= QUEUE_LIMIT {
+            done.call(Err(StoreError::Unavailable(format!(
+                "{QUEUE_LIMIT} transactions are waiting already"
+            ))));
+        } else {
+            // A command that cannot be sent is dropped, and calls back as it is.
+            let _ = self
+                .commands
+                .send(Command::Write(Job { transaction, done }));
+        }
+    }
+
+    /// Raises the lease epoch.
+    pub(super) async fn next_epoch(&self) -> Result<i64, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.commands
+            .send(Command::NextEpoch(answer))
+            .map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    /// Whether the thread lives and its last commit worked.
+    pub(super) fn health(&self) -> Result<(), StoreError> {
+        if self.health.stopped.load(Ordering::SeqCst) {
+            return Err(stopped());
+        }
+        self.health.failure.lock().clone().map_or(Ok(()), Err)
+    }
+
+    /// Stores what was submitted so far and ends the thread.
+    pub(super) fn close(&self) {
+        let _ = self.commands.send(Command::Stop);
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Loop {
+    applier: Applier,
+    wal: Arc<Wal>,
+    signals: Sender<Signal>,
+    alive: Alive,
+}
+
+impl Loop {
+    fn run(mut self, commands: &Receiver<Command>) {
+        let mut batch = Vec::new();
+        while let Ok(first) = commands.recv() {
+            let mut next = Some(first);
+            while let Some(Command::Write(job)) = next {
+                batch.push(job);
+                next = if batch.len() < BATCH_LIMIT {
+                    commands.try_recv().ok()
+                } else {
+                    None
+                };
+            }
+            if !batch.is_empty() {
+                self.write(std::mem::take(&mut batch));
+            }
+            match next {
+                Some(Command::NextEpoch(answer)) => {
+                    let _ = answer.send(self.next_epoch());
+                }
+                Some(Command::Stop) => return,
+                Some(Command::Write(_)) | None => {}
+            }
+        }
+    }
+
+    fn write(&mut self, batch: Vec<Job>) {
+        match self.commit(batch.iter().map(|job| &job.transaction)) {
+            Ok(outcomes) => {
+                for (job, outcome) in batch.into_iter().zip(outcomes) {
+                    job.done.call(Ok(outcome));
+                }
+            }
+            Err(e) if batch.len() == 1 => {
+                for job in batch {
+                    job.done.call(Err(e.clone()));
+                }
+            }
+            Err(_) => batch.into_iter().for_each(|job| self.write_alone(job)),
+        }
+    }
+
+    fn write_alone(&mut self, job: Job) {
+        let result = self.commit(std::iter::once(&job.transaction));
+        job.done
+            .call(result.and_then(|outcomes| outcomes.into_iter().next().ok_or_else(stopped)));
+    }
+
+    /// One durable commit of them all.
+    fn commit<'t>(
+        &mut self,
+        transactions: impl Iterator<Item = &'t Transaction>,
+    ) -> Result<Vec<Outcome>, StoreError> {
+        self.durably(|applier| transactions.map(|t| applier.apply(t)).collect())
+    }
+
+    fn next_epoch(&mut self) -> Result<i64, StoreError> {
+        self.durably(Applier::next_epoch)
+    }
+
+    fn durably<T>(
+        &mut self,
+        work: impl FnOnce(&mut Applier) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let turn = self.wal.turn.lock();
+        let result = self.applier.durably(work);
+        drop(turn);
+        match result {
+            Ok(done) => {
+                self.wal.committed(LOG_PAGES.get(), &self.signals);
+                self.alive.0.failure.lock().take();
+                Ok(done)
+            }
+            Err(e) => {
+                let failure = error::from_sql(&e);
+                if !error::is_callers_fault(&e) {
+                    tracing::error!(error = %e, "a commit failed");
+                    *self.alive.0.failure.lock() = Some(failure.clone());
+                }
+                Err(failure)
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The configuration: file, variables, flags; nothing that is not known is accepted.
+
+use std::fs;
+
+use crate::harness::{Site, shown};
+
+fn refused(site: &Site, variables: &[(&str, &str)]) -> String {
+    let output = site
+        .command(["up", "--listen", "127.0.0.1:0"])
+        .envs(variables.iter().copied())
+        .output()
+        .expect("runs");
+    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    String::from_utf8(output.stderr).expect("UTF-8")
+}
+
+#[test]
+fn every_mistake_is_named_with_its_place_and_the_nearest_key() {
+    let site = Site::new();
+    fs::write(
+        site.path().join("camshaft.yaml"),
+        "worker:\n  slotz: 3\n  grace: soon\nlogs: {}\n",
+    )
+    .expect("written");
+    let error = refused(&site, &[("CAMSHAFT__WORKER__SLOT", "3")]);
+    insta::assert_snapshot!("config_mistakes", error);
+}
+
+#[test]
+fn flags_win_over_variables_and_variables_over_the_file() {
+    let site = Site::new();
+    fs::write(
+        site.path().join("camshaft.yaml"),
+        "worker: { slots: 3, id: from-file, environment: { GREETING: hello } }\n",
+    )
+    .expect("written");
+    site.shell_action("greet", "echo $GREETING $OTHER", "");
+    let engine = site.up_with(
+        &["--slots", "7"],
+        &[
+            ("CAMSHAFT__WORKER__SLOTS", "5"),
+            ("CAMSHAFT__WORKER__ENVIRONMENT__OTHER", "world"),
+        ],
+    );
+    let worker = site.get("/api/v1/info")["worker"].clone();
+    assert_eq!(
+        (worker["slots"].as_u64(), worker["id"].as_str()),
+        (Some(7), Some("from-file"))
+    );
+    assert_eq!(site.ok(["run", "t.greet"]), "hello world\n");
+    engine.stop();
+    let _engine = site.up_with(&[], &[("CAMSHAFT__WORKER__SLOTS", "5")]);
+    assert_eq!(site.get("/api/v1/info")["worker"]["slots"], 5);
+}
+
+#[test]
+fn a_secret_that_is_not_there_is_named_at_start() {
+    let site = Site::new();
+    fs::write(
+        site.path().join("camshaft.yaml"),
+        "secrets: { key: { env: NO_SUCH_SECRET } }\n",
+    )
+    .expect("written");
+    let error = refused(&site, &[]);
+    assert!(
+        error.contains("NO_SUCH_SECRET is not set") && error.contains("secrets.key"),
+        "{error}"
+    );
+}

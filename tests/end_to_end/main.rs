@@ -1,0 +1,27 @@
+//! End to end: the real binary, real processes, a real database. One file per promise.
+
+#![expect(clippy::expect_used, reason = "a test that cannot go on must fail")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the engine under test has the machine's clock, and so must who looks at it"
+)]
+#![expect(
+    clippy::print_stderr,
+    reason = "what a failed test leaves behind is said where the test runner shows it"
+)]
+
+mod config;
+mod crash;
+mod executions;
+mod harness;
+mod health;
+mod http;
+mod lifecycle;
+mod logs;
+mod packs;
+mod pipeline;
+mod readme;
+mod rules;
+mod runtimes;
+mod screen;
+mod sensors;

@@ -1,0 +1,18 @@
+//! What differs from run to run is taken out of snapshots of screens.
+
+/// Replaces ids, times, durations, hashes and columns' padding by their names.
+pub(crate) fn filters() -> Vec<(&'static str, &'static str)> {
+    vec![
+        (r"\b(exec|evt|enf)_[0-9a-z]{26}\b", "[$1]"),
+        (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[time]"),
+        (r"\b\d\d:\d\d:\d\d\b(\.\d+)?", "[time]"),
+        (r"\b\d+(\.\d+)?(ms|s)\b", "[span]"),
+        (r"\b[0-9a-f]{12,64}\b", "[hash]"),
+        (r"\b(pid|pid_start_time)=\d+", "$1=[number]"),
+        (r"_ms=\d+", "_ms=[number]"),
+        (r"/[^ ]*/(data|packs)/", "[$1]/"),
+        (r"/logs/[0-9a-z]{2}/", "/logs/"),
+        (r" {2,}", "  "),
+        (r" +\n", "\n"),
+    ]
+}
