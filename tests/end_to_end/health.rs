@@ -1,6 +1,7 @@
 //! Health tells the truth: what does not work is named, and only that.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -92,4 +93,39 @@ fn metrics_count_what_happened() {
             .any(|line| line.starts_with("camshaft_") && line.ends_with(" 1")),
         "{text}"
     );
+}
+
+/// The leaders of this process's group and session are then outside, and have the number 0.
+#[test]
+fn an_engine_runs_in_a_pid_namespace_of_its_own() {
+    let alone = || {
+        let mut command = Command::new("unshare");
+        command.args([
+            "--user",
+            "--map-root-user",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+        ]);
+        command
+    };
+    if !alone()
+        .arg("true")
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
+        eprintln!("not tried: this machine allows no namespaces");
+        return;
+    }
+    let site = Site::new();
+    let output = alone()
+        .arg(env!("CARGO_BIN_EXE_camshaft"))
+        .arg("--data-dir")
+        .arg(site.data_dir())
+        .args(["up", "--listen", "127.0.0.1:0", "--for", "3s", "--packs"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/packs"))
+        .output()
+        .expect("unshare runs");
+    // Only if executions completed.
+    assert!(output.status.success(), "{output:?}");
 }

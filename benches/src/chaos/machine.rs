@@ -11,6 +11,7 @@ use crate::Trouble;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) pid: i32,
+    /// 0 where its leader is outside the pid namespace.
     pub(crate) group: i32,
     /// In ticks since the start of the machine.
     pub(crate) started: u64,
@@ -56,14 +57,15 @@ pub(crate) fn stat(pid: i32) -> Option<Process> {
 
 /// Kills the groups of processes, but never the one that this program is in.
 pub(crate) fn kill_groups(processes: &[Process]) {
-    let own = rustix::process::getpgrp();
-    for process in processes {
-        if let Some(group) =
-            Pid::from_raw(process.group).filter(|group| *group != own && process.group > 1)
-        {
-            // One that is gone already is as dead as it was to be.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
+    let Some(own) = i32::try_from(std::process::id()).ok().and_then(stat) else {
+        return;
+    };
+    let others = processes
+        .iter()
+        .filter(|process| process.group != own.group && process.group > 1);
+    for group in others.filter_map(|process| Pid::from_raw(process.group)) {
+        // One that is gone already is as dead as it was to be.
+        let _ = kill_process_group(group, Signal::KILL);
     }
 }
 

@@ -13,6 +13,8 @@ use camshaft_model::{AttemptKey, ExecutionId};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
+use super::procfs;
+
 pub(super) const SLOT_BYTES: usize = 64;
 const MAGIC: u32 = 0x4a53_4301;
 const FILE_NAME: &str = "attempts.journal";
@@ -64,11 +66,15 @@ impl Journal {
             free: free.collect(),
             count: records.len() as u64,
         };
-        let session = rustix::process::getsid(None)?.as_raw_pid();
+        let own = procfs::own().ok_or_else(|| {
+            io::Error::other(
+                "/proc does not show this process: mount the proc file system of its pid namespace there",
+            )
+        })?;
         Ok(Self {
             file,
             boot: boot_hash(),
-            session,
+            session: own.session,
             slots: Mutex::new(slots),
         })
     }

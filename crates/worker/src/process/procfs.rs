@@ -16,6 +16,7 @@ pub(super) struct Stat {
     pub(super) pid: i32,
     pub(super) state: u8,
     pub(super) parent: i32,
+    /// 0 where its leader is outside the pid namespace, as with the session.
     pub(super) group: i32,
     pub(super) session: i32,
     /// Since the boot, in clock ticks; with the pid it identifies a process until the next boot.
@@ -38,6 +39,12 @@ pub(super) fn stat(pid: i32) -> Option<Stat> {
         .read(&mut text)
         .ok()?;
     parse_stat(pid, &text[..length])
+}
+
+/// This process. Unlike the calls for single numbers it also answers where the leader of the group or
+/// of the session is outside the pid namespace.
+pub(super) fn own() -> Option<Stat> {
+    stat(rustix::process::getpid().as_raw_pid())
 }
 
 fn parse_stat(pid: i32, text: &[u8]) -> Option<Stat> {
