@@ -23,6 +23,10 @@ use clap::Parser;
 use report::{Machine, Report};
 use scenario::{Bench, SCENARIOS, Scenario};
 
+/// As in the binary that users run.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Anything that keeps a scenario from being measured.
 type Failure = Box<dyn Error + Send + Sync>;
 
