@@ -132,6 +132,7 @@ fn origin(execution: &Execution) -> String {
             format!("requested at {at} by rule {rule} on event {event}")
         }
         Origin::Api => format!("requested at {at} by a person or program"),
+        Origin::Workflow => format!("requested at {at} by the workflow that it is a task of"),
         Origin::Library => format!("requested at {at} by the program that embeds the engine"),
         Origin::Retry { of } => format!("requested at {at} as a retry of {of}"),
     }

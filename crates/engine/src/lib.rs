@@ -20,6 +20,6 @@ mod state;
 mod token;
 
 pub use driver::{Recovered, Recovery};
-pub use handle::{Engine, World};
+pub use handle::{Engine, InquiryAnswer, RetryFrom, World};
 pub use state::Settings;
 pub use token::TokenSigner;

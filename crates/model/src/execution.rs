@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{EventId, ExecutionId, Object, Ref, Timestamp};
+use crate::{EventId, ExecutionId, Object, Ref, StepScope, TaskRef, Timestamp};
 
 macro_rules! statuses {
     ($($variant:ident = $text:literal, $code:literal, $doc:literal;)*) => {
@@ -102,7 +102,9 @@ pub const TRANSITIONS: &[(Status, &[Status])] = {
         ),
         (
             Waiting,
-            &[Running, Requested, Completed, Failed, TimedOut, Cancelled],
+            &[
+                Running, Requested, Completed, Failed, TimedOut, Canceling, Cancelled,
+            ],
         ),
         (Canceling, &[Cancelled, Abandoned]),
     ]
@@ -175,6 +177,11 @@ pub enum BlockedBy {
         /// The execution before this one.
         holder: ExecutionId,
     },
+    /// The run that it is a part of is paused.
+    Paused {
+        /// The run, or the one above it, that somebody paused.
+        run: ExecutionId,
+    },
     /// The engine is shutting down and starts nothing.
     Draining,
 }
@@ -217,6 +224,7 @@ impl fmt::Display for BlockedBy {
                     "Rule '{rule}' runs one at a time, and {holder} has not ended"
                 )
             }
+            Self::Paused { run } => write!(f, "The run {run} is paused"),
             Self::Draining => f.write_str("The engine is shutting down"),
         }
     }
@@ -248,6 +256,12 @@ pub enum FailureKind {
     Http,
     /// A native action returned an error or panicked.
     Native,
+    /// An expression of a workflow could not be evaluated.
+    Expression,
+    /// A task of the workflow failed, and nothing in the workflow answers that.
+    Task,
+    /// A person said no.
+    Rejected,
     /// Somebody cancelled it.
     Cancelled,
     /// The engine or worker died while the attempt may have been running.
@@ -280,6 +294,8 @@ pub enum Origin {
     Api,
     /// A program that embeds the library.
     Library,
+    /// The workflow that it is a task of.
+    Workflow,
     /// A person who asked for an execution to be run once more.
     Retry {
         /// The execution that had ended.
@@ -312,6 +328,9 @@ pub struct ExecutionSpec {
     pub root: ExecutionId,
     /// The execution that it is a part of.
     pub parent: Option<ExecutionId>,
+    /// Its place in the run that is its parent, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskRef>,
     /// What to run. `adhoc.<file name>` for a file without a definition.
     pub action: Ref,
     /// The content hash of the pack that the action comes from: a run goes on with the version that
@@ -334,6 +353,24 @@ pub struct ExecutionSpec {
     pub depth: u32,
     /// W3C trace context that came with the request.
     pub trace_parent: Option<String>,
+}
+
+impl ExecutionSpec {
+    /// How the event log names what this execution does: the task of a workflow, else the action.
+    pub fn step(&self) -> &str {
+        match &self.task {
+            Some(task) => &task.name,
+            None => self.action.name(),
+        }
+    }
+
+    /// Whether it is a task or an item of one; `None` outside a workflow.
+    pub fn step_scope(&self) -> Option<StepScope> {
+        self.task.as_ref().map(|task| match task.item {
+            Some(_) => StepScope::Item,
+            None => StepScope::Task,
+        })
+    }
 }
 
 /// How far an execution has come.

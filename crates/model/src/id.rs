@@ -127,6 +127,7 @@ macro_rules! id {
 id!(ExecutionId, "exec", "an execution id");
 id!(EventId, "evt", "an event id");
 id!(EnforcementId, "enf", "an enforcement id");
+id!(InquiryId, "inq", "an inquiry id");
 
 #[cfg(test)]
 mod tests {

@@ -16,6 +16,7 @@ pub mod id;
 pub mod notice;
 pub mod port;
 pub mod reference;
+pub mod run;
 pub mod step_event;
 pub mod timestamp;
 
@@ -26,8 +27,9 @@ pub use execution::{
     Adhoc, Attempt, AttemptKey, BlockedBy, Execution, ExecutionSpec, ExecutionState, Failure,
     FailureKind, Origin, Output, Status, Transition,
 };
-pub use id::{EnforcementId, EventId, ExecutionId};
+pub use id::{EnforcementId, EventId, ExecutionId, InquiryId};
 pub use reference::Ref;
+pub use run::{Inquiry, InquiryStatus, RunRecord, TakenFrom, TaskRecord, TaskRef};
 pub use step_event::{StepEvent, StepEventDraft, StepEventType, StepScope};
 pub use timestamp::Timestamp;
 

@@ -29,6 +29,7 @@ fn execution(status: Status) -> Execution {
         id,
         root: id,
         parent: None,
+        task: None,
         action: "demo.greet".parse().unwrap(),
         pack_hash: None,
         adhoc: None,

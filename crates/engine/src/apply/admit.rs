@@ -74,7 +74,7 @@ impl State {
 
     fn step_started(&self, live: &Live, context: &Context<'_>) -> StepEventDraft {
         let mut payload = Object::new();
-        payload.insert("step".into(), live.spec.action.name().into());
+        payload.insert("step".into(), live.spec.step().into());
         payload.insert("agent_id".into(), self.capacity.worker.clone().into());
         payload.insert("attempt".into(), live.state.attempt.into());
         live.step(StepEventType::StepStarted, payload, context)
@@ -99,6 +99,8 @@ impl State {
         Job {
             key,
             root: spec.root,
+            step: spec.step().to_owned(),
+            step_scope: spec.step_scope(),
             action: live.action.clone(),
             args: adhoc.map(|a| a.args.clone()).unwrap_or_default(),
             working_dir: adhoc.map(|a| a.working_dir.clone().into()),
@@ -144,8 +146,8 @@ impl Live {
             root: self.spec.root,
             item: (self.spec.root != self.spec.id).then_some(self.spec.id),
             event_type,
-            step: Some(self.spec.action.name().to_owned()),
-            step_scope: None,
+            step: Some(self.spec.step().to_owned()),
+            step_scope: self.spec.step_scope(),
             payload,
             created_at: context.now,
         }

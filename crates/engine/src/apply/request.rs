@@ -65,6 +65,7 @@ impl State {
                 id,
                 root: id,
                 parent: None,
+                task: None,
                 action: action.reference.clone(),
                 pack_hash: action.origin.as_ref().map(|o| o.hash.clone()),
                 adhoc,

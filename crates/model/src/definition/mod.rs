@@ -11,6 +11,7 @@ pub mod document;
 pub mod load;
 pub mod problem;
 mod resolved;
+pub mod workflow;
 
 pub use load::{Checks, Loaded, PackFiles, PackSource, load_pack, load_packs};
 pub use problem::{Position, Problem, Problems};
@@ -19,3 +20,4 @@ pub use resolved::{
     ParameterDelivery, ParameterSchema, PythonEnvironment, RetryPolicy, Rule, Runtime, Trigger,
     TriggerKind,
 };
+pub use workflow::Workflow;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::Workflow;
 use crate::{Object, Ref, Status};
 
 /// Which version of which pack a definition belongs to.
@@ -80,6 +81,8 @@ pub enum EntryPoint {
     Script(String),
     /// The name of a native function.
     Native(String),
+    /// A graph of tasks (`workflow`).
+    Workflow(Arc<Workflow>),
     /// Nothing: the parameters say it all (`http`).
     None,
 }
@@ -166,6 +169,14 @@ pub struct Action {
 }
 
 impl Action {
+    /// The graph of tasks, if it is a workflow.
+    pub fn workflow(&self) -> Option<&Arc<Workflow>> {
+        match &self.entry_point {
+            EntryPoint::Workflow(workflow) => Some(workflow),
+            _ => None,
+        }
+    }
+
     /// An action with nothing but what it must have: it belongs to no pack, takes any object on
     /// standard input, returns its text, has no deadline, is tried once, and may be started again
     /// after an interruption.
@@ -262,7 +273,7 @@ pub struct Trigger {
 }
 
 /// One condition on the payload of an event.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Criterion {
     /// The path, such as `trigger.body.count`.
     pub path: String,

@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::definition::{Action, Runtime};
-use crate::{AttemptKey, ExecutionId, Failure, Object, Output, Status, StepEventDraft, Timestamp};
+use crate::{
+    AttemptKey, ExecutionId, Failure, Object, Output, Status, StepEventDraft, StepScope, Timestamp,
+};
 
 /// One attempt, with everything that a worker needs to run it. The row already says `running`.
 #[derive(Debug, Clone)]
@@ -15,6 +17,10 @@ pub struct Job {
     pub key: AttemptKey,
     /// The run.
     pub root: ExecutionId,
+    /// How its lines in the event log name it: the task of a workflow, else the action.
+    pub step: String,
+    /// Whether it is a task or an item of one; `None` outside a workflow.
+    pub step_scope: Option<StepScope>,
     /// What to run. For an ad-hoc file the engine makes an action of its own.
     pub action: Arc<Action>,
     /// Arguments of an ad-hoc file, after the entry point; empty otherwise.

@@ -9,9 +9,11 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::run::CachedResult;
 use crate::{
-    Attempt, Enforcement, Event, EventId, Execution, ExecutionId, Ref, Status, StepEvent,
-    StepEventDraft, StepEventType, Timestamp, Transition,
+    Attempt, Enforcement, Event, EventId, Execution, ExecutionId, Inquiry, InquiryId,
+    InquiryStatus, Ref, RunRecord, Status, StepEvent, StepEventDraft, StepEventType, TaskRecord,
+    TaskRef, Timestamp, Transition,
 };
 
 /// One change.
@@ -29,6 +31,25 @@ pub enum Change {
     RecordAttempt(Box<Attempt>),
     /// Adds a line to the event log of a run.
     AppendStepEvent(Box<StepEventDraft>),
+    /// Records how far a run of a workflow has come; replaces what was recorded of it before.
+    PutRun(Box<RunRecord>),
+    /// Records what became of one start of a task; replaces what was recorded of it before.
+    PutTask(Box<TaskRecord>),
+    /// Records the list over which a task fans out.
+    PutItems {
+        /// The run.
+        run: ExecutionId,
+        /// Which start of which task.
+        task: TaskRef,
+        /// A JSON array.
+        items: std::sync::Arc<Value>,
+    },
+    /// Records a question or what became of it.
+    PutInquiry(Box<Inquiry>),
+    /// Keeps a result for later runs; replaces that of the same key and forgets what has expired.
+    PutCached(Box<CachedResult>),
+    /// Records a version of a pack without making it current: for runs that are pinned to it.
+    PutPackVersion(PackRecord),
     /// Keeps what a sensor must remember, such as a timer's last instant.
     PutSensorState {
         /// The sensor.
@@ -132,6 +153,17 @@ pub struct ExecutionFilter {
     pub action: Option<Ref>,
     /// Requested by this rule.
     pub rule: Option<Ref>,
+    /// Only runs: those that are no part of another execution.
+    pub roots: bool,
+}
+
+/// Which questions to list, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InquiryFilter {
+    /// In one of these states; all if empty.
+    pub statuses: Vec<InquiryStatus>,
+    /// Of this run.
+    pub run: Option<ExecutionId>,
 }
 
 /// Which events to list, newest first.
@@ -196,6 +228,39 @@ pub trait Store: Send + Sync {
 
     /// Every execution that is not terminal, oldest first. For taking up work at the start.
     async fn unfinished(&self) -> Result<Vec<Execution>, StoreError>;
+
+    /// The executions whose parent this is, oldest first.
+    async fn children(
+        &self,
+        parent: ExecutionId,
+        page: PageRequest<ExecutionId>,
+    ) -> Result<Vec<Execution>, StoreError>;
+
+    /// How far a run of a workflow has come.
+    async fn run(&self, id: ExecutionId) -> Result<Option<RunRecord>, StoreError>;
+
+    /// What became of the tasks of a run, in the order in which they started.
+    async fn tasks(&self, run: ExecutionId) -> Result<Vec<TaskRecord>, StoreError>;
+
+    /// The list over which a task fans out.
+    async fn task_items(
+        &self,
+        run: ExecutionId,
+        task: TaskRef,
+    ) -> Result<Option<Value>, StoreError>;
+
+    /// One question.
+    async fn inquiry(&self, id: InquiryId) -> Result<Option<Inquiry>, StoreError>;
+
+    /// A page of questions, newest first.
+    async fn inquiries(
+        &self,
+        filter: InquiryFilter,
+        page: PageRequest<InquiryId>,
+    ) -> Result<Vec<Inquiry>, StoreError>;
+
+    /// Every kept result that is good after this instant.
+    async fn cached(&self, now: Timestamp) -> Result<Vec<CachedResult>, StoreError>;
 
     /// The attempts of an execution that have ended, in order, with their small outputs.
     async fn attempts(&self, id: ExecutionId) -> Result<Vec<Attempt>, StoreError>;

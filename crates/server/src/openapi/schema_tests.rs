@@ -50,6 +50,7 @@ fn executions_are_as_they_are_described() {
         id: ID,
         root: ID,
         parent: None,
+        task: None,
         action: "demo.x".parse().unwrap(),
         pack_hash: None,
         adhoc: None,

@@ -117,6 +117,12 @@ impl Applier {
             Change::SetRuleEnabled { rule, enabled } => {
                 pack::set_rule_enabled(connection, rule, *enabled)?;
             }
+            Change::PutRun(_)
+            | Change::PutTask(_)
+            | Change::PutItems { .. }
+            | Change::PutInquiry(_)
+            | Change::PutCached(_)
+            | Change::PutPackVersion(_) => todo!("the store of runs"),
         }
         Ok(None)
     }

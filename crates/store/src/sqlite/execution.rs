@@ -34,6 +34,7 @@ const API: u8 = 0;
 const LIBRARY: u8 = 1;
 const RULE: u8 = 2;
 const RETRY: u8 = 3;
+const WORKFLOW: u8 = 4;
 
 /// Records an execution unless its idempotency key is there.
 pub(super) fn insert(
@@ -51,6 +52,7 @@ pub(super) fn insert(
         Origin::Api => (API, None, None),
         Origin::Library => (LIBRARY, None, None),
         Origin::Rule { rule, event } => (RULE, Some(rule.as_str()), Some(event.bytes())),
+        Origin::Workflow => (WORKFLOW, None, None),
         Origin::Retry { of } => (RETRY, None, Some(of.bytes())),
     };
     connection
@@ -248,6 +250,7 @@ fn read_spec(row: &Row<'_>) -> Result<ExecutionSpec> {
             .get::<_, Option<_>>(1)?
             .map_or(id, ExecutionId::from_bytes),
         parent: row.get::<_, Option<_>>(2)?.map(ExecutionId::from_bytes),
+        task: None,
         action: codec::read_ref(row, 3)?,
         pack_hash: row.get(4)?,
         adhoc: codec::read_json(row, 5)?,
@@ -264,6 +267,7 @@ fn read_spec(row: &Row<'_>) -> Result<ExecutionSpec> {
             RETRY => Origin::Retry {
                 of: ExecutionId::from_bytes(row.get(11)?),
             },
+            WORKFLOW => Origin::Workflow,
             other => return Err(codec::unknown_variant(9, other)),
         },
         idempotency_key: row.get(12)?,

@@ -26,11 +26,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use camshaft_model::port::store::{
-    EnforcementFilter, EventFilter, ExecutionFilter, OnCommit, PackRecord, PageRequest,
-    StepEventFilter, Store, StoreError, Transaction, Violation,
+    EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter, OnCommit, PackRecord,
+    PageRequest, StepEventFilter, Store, StoreError, Transaction, Violation,
 };
+use camshaft_model::run::CachedResult;
 use camshaft_model::{
-    Attempt, Enforcement, Event, EventId, Execution, ExecutionId, Ref, StepEvent,
+    Attempt, Enforcement, Event, EventId, Execution, ExecutionId, Inquiry, InquiryId, Ref,
+    RunRecord, StepEvent, TaskRecord, TaskRef, Timestamp,
 };
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
@@ -184,6 +186,46 @@ impl Store for SqliteStore {
 
     async fn unfinished(&self) -> Result<Vec<Execution>, StoreError> {
         self.readers.read(execution::unfinished).await
+    }
+
+    async fn children(
+        &self,
+        _parent: ExecutionId,
+        _page: PageRequest<ExecutionId>,
+    ) -> Result<Vec<Execution>, StoreError> {
+        todo!("the store of runs")
+    }
+
+    async fn run(&self, _id: ExecutionId) -> Result<Option<RunRecord>, StoreError> {
+        todo!("the store of runs")
+    }
+
+    async fn tasks(&self, _run: ExecutionId) -> Result<Vec<TaskRecord>, StoreError> {
+        todo!("the store of runs")
+    }
+
+    async fn task_items(
+        &self,
+        _run: ExecutionId,
+        _task: TaskRef,
+    ) -> Result<Option<Value>, StoreError> {
+        todo!("the store of runs")
+    }
+
+    async fn inquiry(&self, _id: InquiryId) -> Result<Option<Inquiry>, StoreError> {
+        todo!("the store of runs")
+    }
+
+    async fn inquiries(
+        &self,
+        _filter: InquiryFilter,
+        _page: PageRequest<InquiryId>,
+    ) -> Result<Vec<Inquiry>, StoreError> {
+        todo!("the store of runs")
+    }
+
+    async fn cached(&self, _now: Timestamp) -> Result<Vec<CachedResult>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn attempts(&self, id: ExecutionId) -> Result<Vec<Attempt>, StoreError> {

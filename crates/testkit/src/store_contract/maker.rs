@@ -76,6 +76,7 @@ impl Maker {
                 id,
                 root: id,
                 parent: None,
+                task: None,
                 action: Self::reference("demo.greet"),
                 pack_hash: Some("6b86b273ff34fce19d6b804eff5a3f57".into()),
                 adhoc: None,

@@ -75,6 +75,7 @@ pub async fn executions_are_listed_newest_first(home: &impl Home) {
                     statuses: statuses.to_vec(),
                     action: action.clone(),
                     rule,
+                    roots: false,
                 };
                 let expected: Vec<_> = known
                     .iter()

@@ -25,7 +25,7 @@ fn draft(attempt: &Attempt<'_>, event_type: StepEventType, payload: Object) -> S
         item: (attempt.key.execution != attempt.root).then_some(attempt.key.execution),
         event_type,
         step: Some(attempt.step.to_owned()),
-        step_scope: None,
+        step_scope: attempt.step_scope,
         payload,
         created_at: attempt.clock.now(),
     }

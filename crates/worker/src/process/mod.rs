@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use camshaft_model::port::clock::Clock;
-use camshaft_model::{AttemptKey, ExecutionId, Output, StepEventDraft, Timestamp};
+use camshaft_model::{AttemptKey, ExecutionId, Output, StepEventDraft, StepScope, Timestamp};
 
 mod event;
 mod group;
@@ -93,6 +93,8 @@ pub struct Attempt<'a> {
     pub root: ExecutionId,
     /// The name of its step in the event log.
     pub step: &'a str,
+    /// Whether that is a task or an item of one.
+    pub step_scope: Option<StepScope>,
     /// The worker.
     pub agent: &'a str,
     /// What to start.

@@ -111,6 +111,7 @@ impl Trial {
             key: self.key,
             root: self.key.execution,
             step: "trial",
+            step_scope: None,
             agent: "worker-1",
             launch: self.launch,
             limits: self.limits,

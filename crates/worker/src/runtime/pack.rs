@@ -45,7 +45,9 @@ impl Runtime for PackDefined {
                 args.push(script.into());
                 folder_without_file(job)
             }
-            EntryPoint::Native(_) | EntryPoint::None => folder_without_file(job),
+            EntryPoint::Native(_) | EntryPoint::Workflow(_) | EntryPoint::None => {
+                folder_without_file(job)
+            }
         };
         Ok(launch(program, args, folder))
     }

@@ -227,6 +227,7 @@ fn step(
         key: wanted.job.key,
         root: wanted.job.root,
         step: what,
+        step_scope: None,
         agent: "",
         launch,
         limits: Limits {

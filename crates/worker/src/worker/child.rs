@@ -41,7 +41,8 @@ pub(super) fn run(shared: &Shared, job: &Job, stop: &ProcessStop) -> Ending {
     let end = process::run(Attempt {
         key: job.key,
         root: job.root,
-        step: job.action.reference.name(),
+        step: &job.step,
+        step_scope: job.step_scope,
         agent: &shared.id,
         launch,
         limits: Limits {

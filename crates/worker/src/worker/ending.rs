@@ -109,8 +109,8 @@ fn step_finished(
         root: job.root,
         item: (job.key.execution != job.root).then_some(job.key.execution),
         event_type: StepEventType::StepFinished,
-        step: Some(job.action.reference.name().to_owned()),
-        step_scope: None,
+        step: Some(job.step.clone()),
+        step_scope: job.step_scope,
         payload,
         created_at: ended_at,
     }

@@ -99,6 +99,8 @@ impl Bench {
     fn job(&self, action: Action, parameters: Value) -> Job {
         let id = ExecutionId::new(self.entropy.uuid(Timestamp::default()));
         Job {
+            step: "step".to_owned(),
+            step_scope: None,
             key: AttemptKey {
                 execution: id,
                 attempt: 1,

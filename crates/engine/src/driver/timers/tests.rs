@@ -9,13 +9,15 @@ use camshaft_model::definition::TriggerKind;
 use camshaft_model::port::clock::Clock;
 use camshaft_model::port::sensor::{Accepted, Intake, IntakeError, SensorHost, SensorSpec};
 use camshaft_model::port::store::{
-    Change, EnforcementFilter, EventFilter, ExecutionFilter, OnCommit, Outcome, PackRecord,
-    PageRequest, StepEventFilter, Store, StoreError, Transaction, Violation,
+    Change, EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter, OnCommit, Outcome,
+    PackRecord, PageRequest, StepEventFilter, Store, StoreError, Transaction, Violation,
 };
+use camshaft_model::run::CachedResult;
 use camshaft_model::{
     Attempt, Enforcement, Event, EventDraft, EventId, Execution, ExecutionId, Ref, StepEvent,
     Timestamp,
 };
+use camshaft_model::{Inquiry, InquiryId, RunRecord, TaskRecord, TaskRef};
 use camshaft_testkit::ManualClock;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -140,6 +142,35 @@ impl Store for World {
         unreachable!()
     }
     async fn unfinished(&self) -> Result<Vec<Execution>, StoreError> {
+        unreachable!()
+    }
+    async fn children(
+        &self,
+        _: ExecutionId,
+        _: PageRequest<ExecutionId>,
+    ) -> Result<Vec<Execution>, StoreError> {
+        unreachable!()
+    }
+    async fn run(&self, _: ExecutionId) -> Result<Option<RunRecord>, StoreError> {
+        unreachable!()
+    }
+    async fn tasks(&self, _: ExecutionId) -> Result<Vec<TaskRecord>, StoreError> {
+        unreachable!()
+    }
+    async fn task_items(&self, _: ExecutionId, _: TaskRef) -> Result<Option<Value>, StoreError> {
+        unreachable!()
+    }
+    async fn inquiry(&self, _: InquiryId) -> Result<Option<Inquiry>, StoreError> {
+        unreachable!()
+    }
+    async fn inquiries(
+        &self,
+        _: InquiryFilter,
+        _: PageRequest<InquiryId>,
+    ) -> Result<Vec<Inquiry>, StoreError> {
+        unreachable!()
+    }
+    async fn cached(&self, _: Timestamp) -> Result<Vec<CachedResult>, StoreError> {
         unreachable!()
     }
     async fn attempts(&self, _: ExecutionId) -> Result<Vec<Attempt>, StoreError> {

@@ -44,6 +44,7 @@ pub(crate) async fn list(
         statuses: statuses?,
         action: query.action,
         rule: query.rule,
+        roots: false,
     };
     let limit = page::limit(query.limit)?;
     let request = page::request(query.cursor.as_deref(), limit)?;
@@ -104,7 +105,10 @@ pub(crate) async fn retry(
     State(api): State<Api>,
     At(id): At<ExecutionId>,
 ) -> Result<impl IntoResponse, Problem> {
-    let accepted = api.engine.retry(id).await?;
+    let accepted = api
+        .engine
+        .retry(id, camshaft_engine::RetryFrom::Start)
+        .await?;
     Ok((StatusCode::CREATED, shown(&api, &accepted.execution)))
 }
 

@@ -27,6 +27,7 @@ fn the_earlier_life() {
         key: trial.key,
         root: trial.key.execution,
         step: "trial",
+        step_scope: None,
         agent: "worker-1",
         launch: trial.launch,
         limits: trial.limits,

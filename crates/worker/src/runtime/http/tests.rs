@@ -56,6 +56,8 @@ async fn ask(parameters: Value) -> Result<Value, Failure> {
     let id = ExecutionId::from_bytes([7; 16]);
     let action = Action::new("core.http".parse().unwrap(), "http", EntryPoint::None);
     let job = Job {
+        step: "step".to_owned(),
+        step_scope: None,
         key: AttemptKey {
             execution: id,
             attempt: 1,

@@ -1,5 +1,7 @@
 //! The engine as everybody else sees it.
 
+mod runs;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +28,8 @@ use crate::catalog::Wanted;
 use crate::driver::{Core, Ports, Recovered, Recovery};
 use crate::rule::RuleTrial;
 use crate::state::{Settings, State};
+
+pub use runs::{InquiryAnswer, RetryFrom};
 
 /// A request for an execution.
 #[derive(Debug, Clone)]
@@ -391,34 +395,6 @@ impl Engine {
             )),
             _ => Ok(execution),
         }
-    }
-
-    /// Requests a new execution with the action and parameters of one that has ended.
-    ///
-    /// # Errors
-    /// It does not exist, has not ended, or its action is gone.
-    pub async fn retry(&self, id: ExecutionId) -> Result<RequestAccepted, ControlError> {
-        let earlier = self.stored(id).await?;
-        if !earlier.state.status.is_terminal() {
-            return Err(ControlError::new(
-                ErrorCode::Conflict,
-                format!("{id} has not ended: it is {}", earlier.state.status),
-            ));
-        }
-        let spec = &earlier.spec;
-        self.request(ExecutionRequest {
-            what: spec
-                .adhoc
-                .clone()
-                .map_or_else(|| Requested::Action(spec.action.clone()), Requested::Adhoc),
-            parameters: (*spec.parameters).clone(),
-            priority: spec.priority,
-            not_before: None,
-            idempotency_key: None,
-            origin: Origin::Retry { of: id },
-            trace_parent: None,
-        })
-        .await
     }
 
     /// Waits until an execution is terminal.
