@@ -334,14 +334,49 @@ fn one_key_makes_one_execution() {
             .map(Vec::len),
         Some(1)
     );
-    let key = site.json([
-        "run",
-        "core.noop",
-        "--detach",
-        "--idempotency-key",
-        "order-7",
-    ]);
-    assert_eq!(key["id"], first.json()["id"]);
+    let key = ["--detach", "--idempotency-key", "order-7"];
+    let by_command = site.json(["run", "core.echo", "message=hi"].into_iter().chain(key));
+    assert_eq!(by_command["id"], first.json()["id"]);
+}
+
+#[test]
+fn a_key_of_one_request_is_refused_for_another() {
+    let site = Site::new();
+    let _engine = site.up();
+    let ask = |body: Value| {
+        let headers = [
+            ("Content-Type", "application/json"),
+            ("Idempotency-Key", "order-8"),
+        ];
+        let body = body.to_string();
+        site.http("POST", "/api/v1/executions", &headers, body.as_bytes())
+    };
+    let hi = json!({"action": "core.echo", "parameters": {"message": "hi"}});
+    let first = ask(hi.clone()).json();
+    for other in [
+        json!({"action": "core.echo", "parameters": {"message": "ho"}}),
+        json!({"action": "core.noop"}),
+    ] {
+        let answer = ask(other);
+        assert_eq!(
+            answer.refusal(),
+            (409, "idempotency_key_reused".to_owned()),
+            "{}",
+            answer.text()
+        );
+        assert!(
+            answer
+                .text()
+                .contains(first["id"].as_str().expect("an id")),
+            "the first execution is named: {}",
+            answer.text()
+        );
+    }
+    assert_eq!(ask(hi).json()["id"], first["id"]);
+    let all = site.json(["execution", "list"]);
+    assert_eq!(all["items"].as_array().map(Vec::len), Some(1), "{all}");
+    let refused = site.run(["run", "core.noop", "--idempotency-key", "order-8"]);
+    assert_eq!(refused.status.code(), Some(6), "{}", shown(&refused));
 }
 
 #[test]

@@ -48,6 +48,7 @@ error_codes! {
     NotFound = "not_found", 404, 5, "There is no such thing";
     MethodNotAllowed = "method_not_allowed", 405, 2, "The method is not allowed here";
     Conflict = "conflict", 409, 6, "The state of the thing does not allow this";
+    IdempotencyKeyReused = "idempotency_key_reused", 409, 6, "The key was used for another request";
     TooLarge = "too_large", 413, 2, "The body is too large";
     InvalidDefinition = "invalid_definition", 422, 2, "A definition is not valid";
     InvalidParameters = "invalid_parameters", 422, 2, "The parameters do not fit the action";

@@ -364,6 +364,14 @@ impl ExecutionSpec {
         }
     }
 
+    /// Whether a request for this is one for that, sent again: the same action or file, with the same
+    /// parameters.
+    pub fn asks_for_the_same(&self, other: &Self) -> bool {
+        self.action == other.action
+            && self.adhoc == other.adhoc
+            && self.parameters == other.parameters
+    }
+
     /// Whether it is a task or an item of one; `None` outside a workflow.
     pub fn step_scope(&self) -> Option<StepScope> {
         self.task.as_ref().map(|task| match task.item {

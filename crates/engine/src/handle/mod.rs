@@ -261,7 +261,8 @@ impl Engine {
     /// Records a request; returns after the commit.
     ///
     /// # Errors
-    /// Unknown action, parameters that do not fit, or a store that cannot take it.
+    /// Unknown action, parameters that do not fit, a key that was used for something else, or a store
+    /// that cannot take it.
     pub async fn request(
         &self,
         mut request: ExecutionRequest,
@@ -292,6 +293,9 @@ impl Engine {
             }
             Outcome::Refused(Refusal::DuplicateExecution(id)) => {
                 let execution = Arc::new(self.stored(id).await?);
+                if !recorded.is_some_and(|asked| asked.spec.asks_for_the_same(&execution.spec)) {
+                    return Err(key_reused(&execution));
+                }
                 Ok(RequestAccepted {
                     execution,
                     duplicate: true,
@@ -654,6 +658,18 @@ async fn committed(
 pub(crate) fn unavailable(error: StoreError) -> ControlError {
     ControlError::new(ErrorCode::Unavailable, error.to_string())
         .hint("nothing has changed; camshaft status says what is wrong")
+}
+
+/// The answer to a request whose idempotency key belongs to another one.
+fn key_reused(earlier: &Execution) -> ControlError {
+    ControlError::new(
+        ErrorCode::IdempotencyKeyReused,
+        format!(
+            "the idempotency key was used for {} of {}, which has another action or other parameters",
+            earlier.spec.id, earlier.spec.action
+        ),
+    )
+    .hint("repeat the first request as it was, or take a new key for a new one")
 }
 
 pub(crate) fn no_rule(rule: &Ref) -> ControlError {
