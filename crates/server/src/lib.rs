@@ -12,6 +12,7 @@ mod auth;
 mod body;
 mod cloudevents;
 mod feed;
+mod graph;
 mod hooks;
 mod logs;
 mod mask;

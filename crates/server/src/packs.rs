@@ -1,9 +1,11 @@
 //! What the server asks of whoever can read packs from folders: the composition root.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use camshaft_model::ErrorCode;
+use camshaft_model::definition::Pack;
 use serde_json::Value;
 
 use crate::problem::{Problem, ProblemItem};
@@ -26,7 +28,7 @@ impl From<PackError> for Problem {
     }
 }
 
-/// Plans, applies and removes packs.
+/// Plans, applies, removes and reads packs.
 #[async_trait]
 pub trait PackService: Send + Sync {
     /// What applying the folder would change.
@@ -47,4 +49,10 @@ pub trait PackService: Send + Sync {
     /// # Errors
     /// There is no such pack, or it cannot be removed.
     async fn remove(&self, pack: String) -> Result<(), PackError>;
+
+    /// A version of a pack by its hash, current or not, for showing the runs that are pinned to it.
+    ///
+    /// # Errors
+    /// There is no such version, or its files cannot be read any more.
+    async fn version(&self, hash: String) -> Result<Arc<Pack>, PackError>;
 }

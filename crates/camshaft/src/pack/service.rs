@@ -12,7 +12,7 @@ use camshaft_model::port::store::PackRecord;
 use camshaft_server::{PackError as Refused, PackService, ProblemItem};
 use serde_json::Value;
 
-use super::{Candidate, PackError, install, load_folder, plan, used_by_others};
+use super::{Candidate, PackError, install, load_folder, load_pinned, plan, used_by_others};
 
 /// The core pack belongs to the program and is never applied or removed.
 const CORE: &str = "core";
@@ -175,6 +175,15 @@ impl PackService for Packs {
             .remove_pack(pack)
             .await
             .map_err(|error| refused(error.code, error.message))
+    }
+
+    async fn version(&self, hash: String) -> Result<Arc<Pack>, Refused> {
+        let record = self.engine.store().pack_version(hash.clone()).await;
+        let record = record
+            .map_err(|error| refused(ErrorCode::Unavailable, error.to_string()))?
+            .ok_or_else(|| refused(ErrorCode::NotFound, format!("there is no version {hash}")))?;
+        let world = self.engine.catalog();
+        Ok(blocking(move || load_pinned(&record, &world)).await?)
     }
 }
 

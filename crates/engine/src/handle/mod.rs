@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use camshaft_model::definition::{Catalog, Pack};
+use camshaft_model::definition::{Action, Catalog, Pack};
 use camshaft_model::notice::Publish;
 use camshaft_model::port::clock::{Clock, Entropy};
 use camshaft_model::port::dispatch::{Capacity, Dispatch, Reports};
@@ -17,8 +17,8 @@ use camshaft_model::port::store::{
     Change, Outcome, PackRecord, Refusal, Store, StoreError, Transaction,
 };
 use camshaft_model::{
-    Adhoc, AttemptKey, ErrorCode, Event, EventDraft, EventId, Execution, ExecutionId, Object,
-    Origin, Ref, Status, Timestamp,
+    Adhoc, AttemptKey, ErrorCode, Event, EventDraft, EventId, Execution, ExecutionId,
+    ExecutionSpec, Object, Origin, Ref, Status, Timestamp,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -432,6 +432,12 @@ impl Engine {
     /// The current definitions.
     pub fn catalog(&self) -> Arc<Catalog> {
         self.core.read(|state| state.catalog.clone())
+    }
+
+    /// The action behind an execution in the version that it is pinned to; `None` if that version has
+    /// not been needed since the start.
+    pub fn definition(&self, spec: &ExecutionSpec) -> Option<Arc<Action>> {
+        self.core.read(|state| state.action_of(spec))
     }
 
     /// Makes packs current, all or none: records them, then derives sensors and the rule index anew.

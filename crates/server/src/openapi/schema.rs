@@ -1,7 +1,7 @@
 //! JSON Schemas of what goes in and comes out. The serialised types are the truth; tests compare the
 //! properties here with what those types really write.
 
-use camshaft_model::{ErrorCode, Status};
+use camshaft_model::{ErrorCode, InquiryStatus, Status};
 use serde_json::{Map, Value, json};
 
 use crate::page::{DEFAULT_LIMIT, MAX_LIMIT};
@@ -36,6 +36,12 @@ fn whole(properties: Value) -> Value {
     json!({"type": "object", "required": required, "properties": properties})
 }
 
+/// The same object with a property that is not always there.
+fn and_perhaps(mut object: Value, name: &str, property: Value) -> Value {
+    object["properties"][name] = property;
+    object
+}
+
 /// An object in which only some properties must be there, and no others may.
 fn asked(required: &[&str], properties: &Value) -> Value {
     json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false})
@@ -55,6 +61,13 @@ fn id(prefix: &str) -> Value {
 
 fn statuses() -> Vec<&'static str> {
     Status::ALL.iter().map(|status| status.as_str()).collect()
+}
+
+fn inquiry_statuses() -> Vec<&'static str> {
+    InquiryStatus::ALL
+        .iter()
+        .map(|status| status.as_str())
+        .collect()
 }
 
 /// Every named schema.
@@ -84,6 +97,7 @@ fn basics() -> Value {
         "ExecutionId": id("exec"),
         "EventId": id("evt"),
         "EnforcementId": id("enf"),
+        "InquiryId": id("inq"),
         "ExecutionStatus": {"type": "string", "enum": statuses()},
         "Failure": whole(json!({"kind": {"type": "string"}, "message": {"type": "string"}})),
         "Problem": {
@@ -110,7 +124,7 @@ fn executions() -> Value {
             "path": {"type": "string"}, "args": list(&json!({"type": "string"})), "working_dir": {"type": "string"},
             "runtime": {"type": "string"}, "timeout_ms": {"type": "integer", "minimum": 0},
         })),
-        "Execution": whole(json!({
+        "Execution": and_perhaps(whole(json!({
             "id": reference("ExecutionId"), "root": reference("ExecutionId"), "parent": or_null("ExecutionId"),
             "action": reference("Ref"), "pack_hash": nullable("string"), "adhoc": or_null("Adhoc"),
             "parameters": reference("Object"), "priority": {"type": "integer"}, "requested_at": reference("Time"),
@@ -121,7 +135,7 @@ fn executions() -> Value {
             "lease_expires_at": or_null("Time"), "scheduled_at": or_null("Time"), "started_at": or_null("Time"),
             "ended_at": or_null("Time"), "result": any(), "error": or_null("Failure"),
             "exit_code": nullable("integer"), "signal": nullable("integer"),
-        })),
+        })), "task", reference("TaskRef")),
         "ExecutionPage": page("Execution"),
         "Output": whole(json!({
             "bytes": {"type": "integer"}, "stored": {"type": "integer"},
@@ -142,6 +156,46 @@ fn executions() -> Value {
                 "text": {"type": "string"}, "holders": list(&reference("ExecutionId")), "until": or_null("Time"),
             }))),
             "ahead": {"type": "integer"}, "history": list(&json!({"type": "string"})),
+        })),
+        "TaskRef": and_perhaps(whole(json!({
+            "lap": {"type": "integer"}, "name": {"type": "string"}, "visit": {"type": "integer"},
+        })), "item", json!({"type": "integer"})),
+        "RunRecord": whole(json!({
+            "execution": reference("ExecutionId"), "lap": {"type": "integer"}, "cycle": {"type": "integer"},
+            "vars": reference("Object"), "paused": {"type": "boolean"}, "arrivals": reference("Object"),
+            "ending": or_null("Ending"), "next_lap_at": or_null("Time"),
+        })),
+        "Ending": whole(json!({"status": reference("ExecutionStatus"), "error": reference("Failure")})),
+        "TaskRecord": whole(json!({
+            "run": reference("ExecutionId"), "lap": {"type": "integer"}, "name": {"type": "string"},
+            "visit": {"type": "integer"}, "status": reference("ExecutionStatus"), "execution": or_null("ExecutionId"),
+            "items": nullable("integer"), "item_counts": nullable("object"), "reason": nullable("string"),
+            "error": or_null("Failure"), "result": any(), "taken_from": nullable("object"), "awaited": any(),
+            "until": or_null("Time"), "started_at": reference("Time"), "ended_at": or_null("Time"),
+        })),
+        "Inquiry": whole(json!({
+            "id": reference("InquiryId"), "run": reference("ExecutionId"), "root": reference("ExecutionId"),
+            "task": reference("TaskRef"), "prompt": {"type": "string"}, "schema": nullable("object"),
+            "roles": list(&json!({"type": "string"})), "created_at": reference("Time"), "expires_at": or_null("Time"),
+            "status": {"type": "string", "enum": inquiry_statuses()}, "answer": any(),
+            "answered_by": nullable("string"), "closed_at": or_null("Time"),
+        })),
+        "Graph": whole(json!({
+            "ref": reference("Ref"),
+            "loop": whole(json!({"mode": {"type": "string", "enum": ["once", "fixed", "until"]}, "max_cycles": {"type": "integer"}})),
+            "tasks": list(&whole(json!({
+                "name": {"type": "string"}, "kind": {"type": "string", "enum": ["action", "workflow", "inquiry", "wait_for", "nothing"]},
+                "action": or_null("Ref"),
+                "needs": list(&whole(json!({"task": {"type": "string"}, "on": list(&reference("ExecutionStatus")), "implied": {"type": "boolean"}}))),
+                "join": {"oneOf": [{"type": "string", "enum": ["all"]}, {"type": "integer"}, {"type": "null"}]},
+                "next": list(&whole(json!({"to": list(&json!({"type": "string"})), "when": nullable("string")}))),
+                "when": nullable("string"),
+                "items": nullable("object"), "finally": {"type": "boolean"},
+            }))),
+        })),
+        "Run": whole(json!({
+            "run": reference("RunRecord"), "tasks": list(&reference("TaskRecord")), "inquiries": list(&reference("Inquiry")),
+            "workflow": or_null("Graph"),
         })),
         "StepEvent": whole(json!({
             "id": {"type": "integer"}, "execution_id": reference("ExecutionId"), "item_id": or_null("ExecutionId"),
@@ -303,6 +357,9 @@ pub(super) fn query_parameter(path: &str, name: &str) -> Value {
         }
         "limit" => {
             json!({"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT})
+        }
+        "roots" => {
+            json!({"type": "boolean", "description": "Only runs: no parts of other executions"})
         }
         "after" => json!({"type": "integer"}),
         "attempt" => json!({"type": "integer", "minimum": 1}),

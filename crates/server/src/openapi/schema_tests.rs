@@ -1,14 +1,19 @@
 use super::*;
 use camshaft_engine::handle::{ComponentHealth, ExecutionExplanation};
 use camshaft_model::port::sensor::Accepted;
+use camshaft_model::run::Ending;
 use camshaft_model::{
     Attempt, AttemptKey, Enforcement, EnforcementId, EnforcementOutcome, Event, EventDraft,
-    EventId, EventSource, Execution, ExecutionId, ExecutionSpec, ExecutionState, Object, Origin,
-    Output, StepEvent, Timestamp,
+    EventId, EventSource, Execution, ExecutionId, ExecutionSpec, ExecutionState, Failure,
+    FailureKind, Inquiry, InquiryId, Object, Origin, Output, RunRecord, StepEvent, TaskRecord,
+    TaskRef, Timestamp,
 };
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
+
+use crate::route::{Run, Task};
 
 const ID: ExecutionId = ExecutionId::new(Uuid::nil());
 
@@ -26,6 +31,15 @@ fn same<T: Serialize>(schema: &str, value: &T) {
         names(&serde_json::to_value(value).unwrap()),
         "{schema}"
     );
+}
+
+fn task() -> TaskRef {
+    TaskRef {
+        lap: 1,
+        name: "load".to_owned(),
+        visit: 1,
+        item: Some(0),
+    }
 }
 
 fn draft() -> EventDraft {
@@ -50,7 +64,7 @@ fn executions_are_as_they_are_described() {
         id: ID,
         root: ID,
         parent: None,
-        task: None,
+        task: Some(task()),
         action: "demo.x".parse().unwrap(),
         pack_hash: None,
         adhoc: None,
@@ -80,6 +94,81 @@ fn executions_are_as_they_are_described() {
     };
     same("ExecutionExplanation", &explanation);
     same("Output", &Output::default());
+}
+
+#[test]
+fn runs_are_as_they_are_described() {
+    let failure = Failure {
+        kind: FailureKind::Task,
+        message: String::new(),
+    };
+    let run = RunRecord {
+        execution: ID,
+        lap: 1,
+        cycle: 1,
+        vars: Object::new(),
+        paused: false,
+        arrivals: BTreeMap::new(),
+        ending: None,
+        next_lap_at: None,
+    };
+    let ending = Ending {
+        status: Status::Failed,
+        error: failure,
+    };
+    same("TaskRef", &task());
+    same("RunRecord", &run);
+    same("Ending", &ending);
+    let record = TaskRecord {
+        run: ID,
+        task: TaskRef {
+            item: None,
+            ..task()
+        },
+        status: Status::Running,
+        execution: None,
+        items: Some(2),
+        reason: None,
+        error: None,
+        result: None,
+        taken_from: None,
+        awaited: None,
+        until: None,
+        started_at: Timestamp::default(),
+        ended_at: None,
+    };
+    let task = Task {
+        record,
+        item_counts: None,
+    };
+    same("TaskRecord", &task);
+    let answer = Run {
+        run,
+        tasks: vec![task],
+        inquiries: Vec::new(),
+        workflow: None,
+    };
+    same("Run", &answer);
+}
+
+#[test]
+fn inquiries_are_as_they_are_described() {
+    let inquiry = Inquiry {
+        id: InquiryId::new(Uuid::nil()),
+        run: ID,
+        root: ID,
+        task: task(),
+        prompt: String::new(),
+        schema: None,
+        roles: Vec::new(),
+        created_at: Timestamp::default(),
+        expires_at: None,
+        status: InquiryStatus::Open,
+        answer: None,
+        answered_by: None,
+        closed_at: None,
+    };
+    same("Inquiry", &inquiry);
 }
 
 #[test]

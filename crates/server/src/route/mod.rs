@@ -4,6 +4,9 @@ mod system;
 pub(crate) mod table;
 mod v1;
 
+#[cfg(test)]
+pub(crate) use v1::runs::{Run, Task};
+
 use std::any::Any;
 
 use axum::Router;

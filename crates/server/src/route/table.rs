@@ -5,7 +5,8 @@
 use axum::routing::{MethodRouter, any, delete, get, post};
 
 use super::v1::{
-    actions, enforcements, events, executions, hooks, logs, node, packs, rules, step_events, submit,
+    actions, enforcements, events, executions, hooks, logs, node, packs, rules, runs, step_events,
+    submit,
 };
 use super::{Endpoint, system};
 use crate::auth::Access::{self, Attempt, Open, Operator, OwnExecution};
@@ -63,8 +64,10 @@ fn executions(table: Table) -> Table {
     table
         .row("POST", "/api/v1/executions", Operator, Some(&["wait"]), ("submit_execution", "Request an execution"), Some("ExecutionRequest"), (201, "Execution"), post(submit::one))
         .row("POST", "/api/v1/executions/batch", Operator, NONE, ("submit_executions", "Request executions, each for itself"), Some("ExecutionBatch"), (200, "ExecutionBatchResults"), post(submit::batch))
-        .row("GET", "/api/v1/executions", Operator, Some(&["status", "action", "rule", "limit", "cursor"]), ("list_executions", "Executions, newest first"), None, (200, "ExecutionPage"), get(executions::list))
+        .row("GET", "/api/v1/executions", Operator, Some(&["status", "action", "rule", "roots", "limit", "cursor"]), ("list_executions", "Executions, newest first"), None, (200, "ExecutionPage"), get(executions::list))
         .row("GET", "/api/v1/executions/{id}", OwnExecution, NONE, ("show_execution", "One execution"), None, (200, "Execution"), get(executions::show))
+        .row("GET", "/api/v1/executions/{id}/run", Operator, NONE, ("show_run", "How far a run of a workflow has come"), None, (200, "Run"), get(runs::show))
+        .row("GET", "/api/v1/executions/{id}/children", Operator, Some(&["limit", "cursor"]), ("list_children", "The executions that are part of it, oldest first"), None, (200, "ExecutionPage"), get(runs::children))
         .row("GET", "/api/v1/executions/{id}/attempts", OwnExecution, NONE, ("list_attempts", "Its attempts that have ended"), None, (200, "AttemptList"), get(executions::attempts))
         .row("GET", "/api/v1/executions/{id}/why", Operator, NONE, ("why_execution", "Why it is where it is"), None, (200, "ExecutionExplanation"), get(executions::why))
         .row("GET", "/api/v1/executions/{id}/wait", Operator, Some(&["timeout"]), ("wait_execution", "The execution once it is terminal, or as it is when the time is over"), None, (200, "Execution"), get(executions::wait))

@@ -12,12 +12,13 @@ use crate::command::context::{Page, Query};
 use crate::exit::CliError;
 use crate::render::execution::COLUMNS;
 
-/// List executions, newest first
+/// List runs, newest first: executions that are no part of another one
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   camshaft execution list --status running,requested
   camshaft execution list --action demo.greet --limit 5
+  camshaft execution list --all --status failed      tasks of workflows too
   camshaft execution list -o json | jq -r '.items[].id'")]
 pub struct List {
     /// In these states: requested, scheduled, running, waiting, canceling, completed, failed,
@@ -30,6 +31,9 @@ pub struct List {
     /// Requested by this rule
     #[arg(long, value_name = "REF")]
     rule: Option<Ref>,
+    /// The tasks and items of workflows too
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
     page: Page,
 }
@@ -40,6 +44,7 @@ impl List {
             .with_all("status", &self.status)
             .with("action", self.action)
             .with("rule", self.rule)
+            .with("roots", (!self.all).then_some(true))
             .page(&self.page);
         let page: Value = context
             .client

@@ -28,6 +28,7 @@ pub(crate) struct ListQuery {
     status: Option<String>,
     action: Option<Ref>,
     rule: Option<Ref>,
+    roots: Option<bool>,
     limit: Option<u32>,
     cursor: Option<String>,
 }
@@ -44,7 +45,7 @@ pub(crate) async fn list(
         statuses: statuses?,
         action: query.action,
         rule: query.rule,
-        roots: false,
+        roots: query.roots.unwrap_or(false),
     };
     let limit = page::limit(query.limit)?;
     let request = page::request(query.cursor.as_deref(), limit)?;

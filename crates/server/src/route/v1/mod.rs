@@ -9,5 +9,6 @@ pub(super) mod logs;
 pub(super) mod node;
 pub(super) mod packs;
 pub(super) mod rules;
+pub(super) mod runs;
 pub(super) mod step_events;
 pub(super) mod submit;

@@ -1,0 +1,146 @@
+//! Runs of workflows: how far one has come, and what it is made of.
+
+use std::collections::{BTreeMap, HashMap};
+
+use axum::Json;
+use axum::extract::State;
+use camshaft_model::port::store::{InquiryFilter, PageRequest};
+use camshaft_model::{
+    ErrorCode, Execution, ExecutionId, Inquiry, InquiryStatus, RunRecord, TaskRecord, TaskRef,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::body::{At, Params};
+use crate::graph;
+use crate::mask;
+use crate::page::{self, MAX_LIMIT, Page};
+use crate::problem::Problem;
+use crate::route::v1::executions::find;
+use crate::state::Api;
+
+/// A run with its tasks: all that it takes to draw it, its children aside.
+#[derive(Debug, Serialize)]
+pub(crate) struct Run {
+    pub(crate) run: RunRecord,
+    /// In the order in which they started, of every lap.
+    pub(crate) tasks: Vec<Task>,
+    /// Those that are open.
+    pub(crate) inquiries: Vec<Inquiry>,
+    /// The graph by which this run goes; null if that version cannot be read any more.
+    pub(crate) workflow: Option<Value>,
+}
+
+/// One start of a task, with how far its items have come.
+#[derive(Debug, Serialize)]
+pub(crate) struct Task {
+    #[serde(flatten)]
+    pub(crate) record: TaskRecord,
+    /// How many items are in each status; one that has not been made yet is in none. Null for a task
+    /// without items.
+    pub(crate) item_counts: Option<Counts>,
+}
+
+type Counts = BTreeMap<&'static str, u32>;
+
+/// `GET /api/v1/executions/{id}/run`
+pub(crate) async fn show(
+    State(api): State<Api>,
+    At(id): At<ExecutionId>,
+) -> Result<Json<Run>, Problem> {
+    let execution = find(&api, id).await?;
+    let store = api.engine.store();
+    let run = store.run(id).await?.ok_or_else(|| no_run(&execution))?;
+    let records = store.tasks(id).await?;
+    let mut counts = if records.iter().any(|record| record.items.is_some()) {
+        item_counts(&api, id).await?
+    } else {
+        HashMap::new()
+    };
+    let open = InquiryFilter {
+        statuses: vec![InquiryStatus::Open],
+        run: Some(id),
+    };
+    let first = PageRequest {
+        after: None,
+        limit: MAX_LIMIT,
+    };
+    let inquiries = store.inquiries(open, first).await?;
+    let tasks = records.into_iter().map(|record| Task {
+        item_counts: record
+            .items
+            .map(|_| counts.remove(&record.task).unwrap_or_default()),
+        record,
+    });
+    Ok(Json(Run {
+        run,
+        tasks: tasks.collect(),
+        inquiries,
+        workflow: graph::of(&api, &execution.spec).await,
+    }))
+}
+
+/// There is such an execution, but nothing is recorded of it as a run.
+pub(crate) fn no_run(execution: &Execution) -> Problem {
+    let spec = &execution.spec;
+    Problem::new(
+        ErrorCode::NotFound,
+        format!(
+            "Execution '{}' is no run: {} is not a workflow",
+            spec.id, spec.action
+        ),
+    )
+    .hint(match spec.parent {
+        Some(parent) => format!("It is a task of the run {parent}"),
+        None => format!("GET /api/v1/executions/{} shows it", spec.id),
+    })
+}
+
+/// How many items of each task with items are in each status.
+async fn item_counts(api: &Api, run: ExecutionId) -> Result<HashMap<TaskRef, Counts>, Problem> {
+    let mut counts = HashMap::<TaskRef, Counts>::new();
+    let mut page = PageRequest {
+        after: None,
+        limit: MAX_LIMIT,
+    };
+    loop {
+        let children = api.engine.store().children(run, page).await?;
+        page.after = children.last().map(|child| child.spec.id);
+        let is_last = children.len() < MAX_LIMIT as usize;
+        for child in children {
+            let Some(task) = child.spec.task.as_ref().filter(|task| task.item.is_some()) else {
+                continue;
+            };
+            let task = TaskRef {
+                item: None,
+                ..task.clone()
+            };
+            let of_task = counts.entry(task).or_default();
+            *of_task.entry(child.state.status.as_str()).or_default() += 1;
+        }
+        if is_last {
+            return Ok(counts);
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct ChildrenQuery {
+    limit: Option<u32>,
+    cursor: Option<String>,
+}
+
+/// `GET /api/v1/executions/{id}/children`
+pub(crate) async fn children(
+    State(api): State<Api>,
+    At(id): At<ExecutionId>,
+    Params(query): Params<ChildrenQuery>,
+) -> Result<Json<Page<Execution>>, Problem> {
+    let limit = page::limit(query.limit)?;
+    let request = page::request(query.cursor.as_deref(), limit)?;
+    find(&api, id).await?;
+    let rows = api.engine.store().children(id, request).await?;
+    let catalog = api.engine.catalog();
+    let page = page::page(rows, limit, |child| child.spec.id.to_string());
+    Ok(Json(page.map(|child| mask::execution(&catalog, &child))))
+}
