@@ -303,6 +303,16 @@ pub enum Origin {
     },
 }
 
+impl Origin {
+    /// The execution that this one runs once more, if it does.
+    pub const fn retry_of(&self) -> Option<ExecutionId> {
+        match self {
+            Self::Retry { of } => Some(*of),
+            _ => None,
+        }
+    }
+}
+
 /// A file to be run without a definition: `camshaft run -- ./script.py args`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adhoc {
@@ -365,11 +375,12 @@ impl ExecutionSpec {
     }
 
     /// Whether a request for this is one for that, sent again: the same action or file, with the same
-    /// parameters.
+    /// parameters, and a retry of the same execution if it is one.
     pub fn asks_for_the_same(&self, other: &Self) -> bool {
         self.action == other.action
             && self.adhoc == other.adhoc
             && self.parameters == other.parameters
+            && self.origin.retry_of() == other.origin.retry_of()
     }
 
     /// Whether it is a task or an item of one; `None` outside a workflow.

@@ -31,7 +31,7 @@ pub struct InquiryAnswer {
 
 impl Engine {
     /// Requests a new execution with the action and parameters of one that has ended. A run of a
-    /// workflow may keep what completed.
+    /// workflow may keep what completed. Requests with the same key make one execution.
     ///
     /// # Errors
     /// It does not exist, has not ended, or its action or the task is gone.
@@ -39,6 +39,7 @@ impl Engine {
         &self,
         id: ExecutionId,
         from: RetryFrom,
+        idempotency_key: Option<String>,
     ) -> Result<RequestAccepted, ControlError> {
         let earlier = self.stored(id).await?;
         if !earlier.state.status.is_terminal() {
@@ -59,7 +60,7 @@ impl Engine {
             parameters: (*spec.parameters).clone(),
             priority: spec.priority,
             not_before: None,
-            idempotency_key: None,
+            idempotency_key,
             origin: Origin::Retry { of: id },
             trace_parent: None,
         })

@@ -108,7 +108,7 @@ pub(crate) async fn retry(
 ) -> Result<impl IntoResponse, Problem> {
     let accepted = api
         .engine
-        .retry(id, camshaft_engine::RetryFrom::Start)
+        .retry(id, camshaft_engine::RetryFrom::Start, None)
         .await?;
     Ok((StatusCode::CREATED, shown(&api, &accepted.execution)))
 }
