@@ -179,6 +179,8 @@ pub struct CachedResult {
     pub key: String,
     /// The result.
     pub result: Arc<Value>,
+    /// When it was made.
+    pub kept_at: Timestamp,
     /// Until when it is good.
     pub expires_at: Timestamp,
 }

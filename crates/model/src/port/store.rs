@@ -46,7 +46,8 @@ pub enum Change {
     },
     /// Records a question or what became of it.
     PutInquiry(Box<Inquiry>),
-    /// Keeps a result for later runs; replaces that of the same key and forgets what has expired.
+    /// Keeps a result for later runs; replaces that of the same key and forgets what has expired when
+    /// this one was made.
     PutCached(Box<CachedResult>),
     /// Records a version of a pack without making it current: for runs that are pinned to it.
     PutPackVersion(PackRecord),

@@ -9,7 +9,9 @@ use camshaft_model::port::store::{Change, Outcome, Refusal, Transaction};
 use rusqlite::{Connection, Result};
 
 use super::name::Names;
-use super::{attempt, enforcement, event, execution, pack, sensor, step_event};
+use super::{
+    attempt, cached, enforcement, event, execution, inquiry, pack, run, sensor, step_event, task,
+};
 
 /// The writing connection with what the writer remembers of the database.
 pub(super) struct Applier {
@@ -117,12 +119,14 @@ impl Applier {
             Change::SetRuleEnabled { rule, enabled } => {
                 pack::set_rule_enabled(connection, rule, *enabled)?;
             }
-            Change::PutRun(_)
-            | Change::PutTask(_)
-            | Change::PutItems { .. }
-            | Change::PutInquiry(_)
-            | Change::PutCached(_)
-            | Change::PutPackVersion(_) => todo!("the store of runs"),
+            Change::PutRun(record) => run::put(connection, record)?,
+            Change::PutTask(record) => task::put(connection, names, record)?,
+            Change::PutItems { run, task, items } => {
+                task::put_items(connection, names, *run, task, items)?;
+            }
+            Change::PutInquiry(inquiry) => inquiry::put(connection, names, inquiry)?,
+            Change::PutCached(cached) => cached::put(connection, cached)?,
+            Change::PutPackVersion(record) => pack::put_version(connection, record)?,
         }
         Ok(None)
     }

@@ -113,3 +113,8 @@ pub(super) fn unknown_variant(column: usize, code: u8) -> Error {
 pub(super) fn below(after: Option<&[u8; 16]>) -> [u8; 16] {
     after.copied().unwrap_or([0xFF; 16])
 }
+
+/// Where an ascending list of ids begins: above the cursor, or at the oldest.
+pub(super) fn above(after: Option<&[u8; 16]>) -> [u8; 16] {
+    after.copied().unwrap_or_default()
+}

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use camshaft_model::port::store::{ExecutionFilter, PageRequest, Refusal};
 use camshaft_model::{
-    EventId, Execution, ExecutionId, ExecutionSpec, ExecutionState, Origin, Status, Transition,
+    EventId, Execution, ExecutionId, ExecutionSpec, ExecutionState, Origin, Status, TaskRef,
+    Transition,
 };
 use rusqlite::{
     Connection, OptionalExtension, Result, Row, params, params_from_iter, types::Value,
@@ -27,8 +28,8 @@ const SELECT: &str = "SELECT id, root, parent,
     cause, idempotency_key, depth, trace_parent,
     status, attempt, epoch, not_before, blocked_by,
     (SELECT text FROM name WHERE name.id = worker),
-    lease_expires_at, scheduled_at, started_at, ended_at, result, error, exit_code, signal
-    FROM execution";
+    lease_expires_at, scheduled_at, started_at, ended_at, result, error, exit_code, signal,
+    (SELECT text FROM name WHERE name.id = task), lap, visit, item FROM execution";
 
 const API: u8 = 0;
 const LIBRARY: u8 = 1;
@@ -55,14 +56,15 @@ pub(super) fn insert(
         Origin::Workflow => (WORKFLOW, None, None),
         Origin::Retry { of } => (RETRY, None, Some(of.bytes())),
     };
+    let task = spec.task.as_ref();
     connection
         .prepare_cached(
             "INSERT INTO execution (id, status, attempt, epoch, action, rule, origin, cause,
              requested_at, priority, depth, root, parent, pack_hash, adhoc, parameters,
              idempotency_key, trace_parent, not_before, blocked_by, worker, lease_expires_at,
-             scheduled_at, started_at, ended_at, result, error, exit_code, signal)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-             ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)",
+             scheduled_at, started_at, ended_at, result, error, exit_code, signal, task, lap, visit,
+             item) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
+             ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)",
         )?
         .execute(params![
             spec.id.bytes(),
@@ -94,6 +96,10 @@ pub(super) fn insert(
             json_or_null(state.error.as_ref())?,
             state.exit_code,
             state.signal,
+            names.number_or_null(connection, task.map(|task| task.name.as_str()))?,
+            task.map(|task| task.lap),
+            task.map(|task| task.visit),
+            task.and_then(|task| task.item),
         ])?;
     Ok(None)
 }
@@ -171,6 +177,28 @@ pub(super) fn unfinished(connection: &Connection) -> Result<Vec<Execution>> {
         .collect()
 }
 
+/// The executions whose parent this is, oldest first.
+pub(super) fn children(
+    connection: &Connection,
+    parent: ExecutionId,
+    page: PageRequest<ExecutionId>,
+) -> Result<Vec<Execution>> {
+    connection
+        .prepare_cached(&format!(
+            "{SELECT} INDEXED BY execution_by_parent
+             WHERE parent = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
+        ))?
+        .query_map(
+            params![
+                parent.bytes(),
+                codec::above(page.after.as_ref().map(ExecutionId::bytes)),
+                page.limit
+            ],
+            read,
+        )?
+        .collect()
+}
+
 /// A page of executions, newest first.
 pub(super) fn page(
     connection: &Connection,
@@ -178,6 +206,9 @@ pub(super) fn page(
     page: PageRequest<ExecutionId>,
 ) -> Result<Vec<Execution>> {
     let mut conditions = String::new();
+    if filter.roots {
+        conditions += " AND parent IS NULL";
+    }
     let mut values = vec![
         Value::Blob(codec::below(page.after.as_ref().map(ExecutionId::bytes)).to_vec()),
         Value::Integer(page.limit.into()),
@@ -250,7 +281,7 @@ fn read_spec(row: &Row<'_>) -> Result<ExecutionSpec> {
             .get::<_, Option<_>>(1)?
             .map_or(id, ExecutionId::from_bytes),
         parent: row.get::<_, Option<_>>(2)?.map(ExecutionId::from_bytes),
-        task: None,
+        task: read_task(row)?,
         action: codec::read_ref(row, 3)?,
         pack_hash: row.get(4)?,
         adhoc: codec::read_json(row, 5)?,
@@ -274,6 +305,18 @@ fn read_spec(row: &Row<'_>) -> Result<ExecutionSpec> {
         depth: row.get(13)?,
         trace_parent: row.get(14)?,
     })
+}
+
+fn read_task(row: &Row<'_>) -> Result<Option<TaskRef>> {
+    let Some(name) = row.get(29)? else {
+        return Ok(None);
+    };
+    Ok(Some(TaskRef {
+        name,
+        lap: row.get(30)?,
+        visit: row.get(31)?,
+        item: row.get(32)?,
+    }))
 }
 
 fn read_state(row: &Row<'_>) -> Result<ExecutionState> {

@@ -6,6 +6,7 @@
 
 mod apply;
 mod attempt;
+mod cached;
 mod check;
 mod checkpoint;
 mod codec;
@@ -13,11 +14,14 @@ mod enforcement;
 mod error;
 mod event;
 mod execution;
+mod inquiry;
 mod name;
 mod pack;
 mod reader;
+mod run;
 mod sensor;
 mod step_event;
+mod task;
 mod writer;
 
 use std::path::Path;
@@ -54,7 +58,10 @@ const WRITER_BUSY: Duration = Duration::from_secs(10);
 const STATEMENTS: usize = 64;
 
 /// In order; the number of a migration is its place. One that was released never changes.
-const STEPS: &[M<'static>] = &[M::up(include_str!("../../migrations/sqlite/01_first.sql"))];
+const STEPS: &[M<'static>] = &[
+    M::up(include_str!("../../migrations/sqlite/01_first.sql")),
+    M::up(include_str!("../../migrations/sqlite/02_runs.sql")),
+];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
 /// The database of an embedded engine: one file with its write-ahead log beside it.
@@ -190,42 +197,46 @@ impl Store for SqliteStore {
 
     async fn children(
         &self,
-        _parent: ExecutionId,
-        _page: PageRequest<ExecutionId>,
+        parent: ExecutionId,
+        page: PageRequest<ExecutionId>,
     ) -> Result<Vec<Execution>, StoreError> {
-        todo!("the store of runs")
+        self.readers
+            .read(move |c| execution::children(c, parent, page))
+            .await
     }
 
-    async fn run(&self, _id: ExecutionId) -> Result<Option<RunRecord>, StoreError> {
-        todo!("the store of runs")
+    async fn run(&self, id: ExecutionId) -> Result<Option<RunRecord>, StoreError> {
+        self.readers.read(move |c| run::one(c, id)).await
     }
 
-    async fn tasks(&self, _run: ExecutionId) -> Result<Vec<TaskRecord>, StoreError> {
-        todo!("the store of runs")
+    async fn tasks(&self, run: ExecutionId) -> Result<Vec<TaskRecord>, StoreError> {
+        self.readers.read(move |c| task::of(c, run)).await
     }
 
     async fn task_items(
         &self,
-        _run: ExecutionId,
-        _task: TaskRef,
+        run: ExecutionId,
+        task: TaskRef,
     ) -> Result<Option<Value>, StoreError> {
-        todo!("the store of runs")
+        self.readers.read(move |c| task::items(c, run, &task)).await
     }
 
-    async fn inquiry(&self, _id: InquiryId) -> Result<Option<Inquiry>, StoreError> {
-        todo!("the store of runs")
+    async fn inquiry(&self, id: InquiryId) -> Result<Option<Inquiry>, StoreError> {
+        self.readers.read(move |c| inquiry::one(c, id)).await
     }
 
     async fn inquiries(
         &self,
-        _filter: InquiryFilter,
-        _page: PageRequest<InquiryId>,
+        filter: InquiryFilter,
+        page: PageRequest<InquiryId>,
     ) -> Result<Vec<Inquiry>, StoreError> {
-        todo!("the store of runs")
+        self.readers
+            .read(move |c| inquiry::page(c, &filter, page))
+            .await
     }
 
-    async fn cached(&self, _now: Timestamp) -> Result<Vec<CachedResult>, StoreError> {
-        Ok(Vec::new())
+    async fn cached(&self, now: Timestamp) -> Result<Vec<CachedResult>, StoreError> {
+        self.readers.read(move |c| cached::good(c, now)).await
     }
 
     async fn attempts(&self, id: ExecutionId) -> Result<Vec<Attempt>, StoreError> {

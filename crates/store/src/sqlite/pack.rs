@@ -1,4 +1,4 @@
-//! Packs: every version that was ever current, which one is now, and which rules are overridden.
+//! Packs: every version that was ever current or that a run is pinned to, which one is now, and which rules are overridden.
 
 use camshaft_model::Ref;
 use camshaft_model::port::store::PackRecord;
@@ -8,6 +8,18 @@ use super::codec;
 
 /// Makes a version current; remembers it for the runs that will be pinned to it.
 pub(super) fn put(connection: &Connection, record: &PackRecord) -> Result<()> {
+    put_version(connection, record)?;
+    connection
+        .prepare_cached(
+            "INSERT INTO pack (pack, hash) VALUES (?1, ?2)
+             ON CONFLICT (pack) DO UPDATE SET hash = excluded.hash",
+        )?
+        .execute([&record.pack, &record.hash])
+        .map(drop)
+}
+
+/// Remembers a version for runs that are pinned to it.
+pub(super) fn put_version(connection: &Connection, record: &PackRecord) -> Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO pack_version (hash, pack, version, dir, applied_at)
@@ -20,13 +32,7 @@ pub(super) fn put(connection: &Connection, record: &PackRecord) -> Result<()> {
             record.version,
             record.dir,
             record.applied_at.as_micros(),
-        ])?;
-    connection
-        .prepare_cached(
-            "INSERT INTO pack (pack, hash) VALUES (?1, ?2)
-             ON CONFLICT (pack) DO UPDATE SET hash = excluded.hash",
-        )?
-        .execute([&record.pack, &record.hash])
+        ])
         .map(drop)
 }
 

@@ -1,5 +1,6 @@
 //! Makes records for tests, each later than the one before and with an id of its own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,8 +8,9 @@ use camshaft_model::port::clock::{Clock, Entropy};
 use camshaft_model::port::store::{Change, Transaction};
 use camshaft_model::{
     Attempt, Enforcement, EnforcementId, EnforcementOutcome, Event, EventDraft, EventId,
-    EventSource, Execution, ExecutionId, ExecutionSpec, ExecutionState, Object, Origin, Output,
-    Ref, Status, StepEventDraft, StepEventType, StepScope, Timestamp, Transition,
+    EventSource, Execution, ExecutionId, ExecutionSpec, ExecutionState, Inquiry, InquiryId,
+    InquiryStatus, Object, Origin, Output, Ref, RunRecord, Status, StepEventDraft, StepEventType,
+    StepScope, TaskRecord, TaskRef, Timestamp, Transition,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -101,6 +103,87 @@ impl Maker {
         state.worker = Some("local".into());
         (state.scheduled_at, state.started_at) = (Some(now), Some(now));
         execution
+    }
+
+    /// The execution of a workflow whose tasks have not ended.
+    pub fn waiting(&self) -> Execution {
+        let mut execution = self.running();
+        execution.state.status = Status::Waiting;
+        execution
+    }
+
+    /// An execution that runs a task, or an item of one, of a run.
+    pub fn child(&self, parent: &Execution, task: &str, item: Option<u32>) -> Execution {
+        let mut execution = self.running();
+        self.change(&mut execution, |spec| {
+            spec.root = parent.spec.root;
+            spec.parent = Some(parent.spec.id);
+            spec.origin = Origin::Workflow;
+            spec.task = Some(TaskRef {
+                lap: 1,
+                name: task.into(),
+                visit: 1,
+                item,
+            });
+        });
+        execution
+    }
+
+    /// How far a run has come that has just begun.
+    pub fn run(&self, execution: &Execution) -> RunRecord {
+        RunRecord {
+            execution: execution.spec.id,
+            lap: 1,
+            cycle: 1,
+            paused: false,
+            vars: Object::new(),
+            arrivals: BTreeMap::new(),
+            ending: None,
+            next_lap_at: None,
+        }
+    }
+
+    /// A task that has just started.
+    pub fn task(&self, run: ExecutionId, name: &str, lap: u32, visit: u32) -> TaskRecord {
+        TaskRecord {
+            run,
+            task: TaskRef {
+                lap,
+                name: name.into(),
+                visit,
+                item: None,
+            },
+            status: Status::Running,
+            execution: None,
+            items: None,
+            reason: None,
+            error: None,
+            result: None,
+            taken_from: None,
+            awaited: None,
+            until: None,
+            started_at: self.now(),
+            ended_at: None,
+        }
+    }
+
+    /// A question that a task of a run asks.
+    pub fn inquiry(&self, run: &Execution, task: &str) -> Inquiry {
+        Inquiry {
+            id: InquiryId::new(self.uuid()),
+            run: run.spec.id,
+            root: run.spec.root,
+            task: self.task(run.spec.id, task, 1, 1).task,
+            prompt: "Ship it?".into(),
+            schema: None,
+            roles: Vec::new(),
+            created_at: self.now(),
+            expires_at: None,
+            status: InquiryStatus::Open,
+            answer: None,
+            answered_by: None,
+            closed_at: None,
+        }
     }
 
     /// An execution that `demo.every_ten_seconds` requested and that runs.

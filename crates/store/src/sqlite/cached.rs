@@ -1,0 +1,61 @@
+//! Results that later runs may take in place of running a task: bounded, the oldest go first.
+
+use std::sync::Arc;
+
+use camshaft_model::Timestamp;
+use camshaft_model::run::CachedResult;
+use rusqlite::{Connection, Result, params};
+
+use super::codec;
+
+/// At most so many results are kept; the one that was kept first goes first.
+const KEPT: i64 = 10_000;
+/// At most so many results that have expired are deleted with each that is kept.
+const FORGOTTEN_AT_ONCE: i64 = 100;
+
+/// Keeps a result and makes room for it.
+pub(super) fn put(connection: &Connection, cached: &CachedResult) -> Result<()> {
+    connection
+        .prepare_cached(
+            "DELETE FROM cached_result WHERE id IN (SELECT id FROM cached_result
+             INDEXED BY cached_result_by_expiry WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
+        )?
+        .execute(params![cached.kept_at.as_micros(), FORGOTTEN_AT_ONCE])?;
+    // A replaced row gets a new number: it is the youngest again.
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO cached_result (key, result, kept_at, expires_at)
+             VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![
+            cached.key,
+            codec::json(&*cached.result)?,
+            cached.kept_at.as_micros(),
+            cached.expires_at.as_micros(),
+        ])?;
+    connection
+        .prepare_cached(
+            "DELETE FROM cached_result WHERE id IN (SELECT id FROM cached_result ORDER BY id
+             LIMIT max(0, (SELECT count(*) FROM cached_result) - ?1))",
+        )?
+        .execute([KEPT])
+        .map(drop)
+}
+
+/// Every kept result that is good after this instant, in the order in which they were kept.
+pub(super) fn good(connection: &Connection, now: Timestamp) -> Result<Vec<CachedResult>> {
+    connection
+        .prepare_cached(
+            "SELECT key, result, kept_at, expires_at FROM cached_result
+             WHERE expires_at > ?1 ORDER BY id",
+        )?
+        .query_map([now.as_micros()], |row| {
+            Ok(CachedResult {
+                key: row.get(0)?,
+                result: Arc::new(codec::read_value(row, 1)?.unwrap_or_default()),
+                kept_at: codec::read_time(row, 2)?,
+                expires_at: codec::read_time(row, 3)?,
+            })
+        })?
+        .collect()
+}

@@ -1,0 +1,126 @@
+//! What became of the tasks of runs: one row for each start of each task, in the order in which they
+//! started, and the lists over which tasks fan out.
+//!
+//! A task is written when it starts and when it ends. The second write keeps the row's number, and so
+//! the task's place in the order.
+
+use std::sync::Arc;
+
+use camshaft_model::{ExecutionId, TaskRecord, TaskRef};
+use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+use serde_json::Value;
+
+use super::codec::{self, json_or_null, time};
+use super::name::{self, Names};
+
+/// Records a start of a task, or what became of it since.
+pub(super) fn put(connection: &Connection, names: &mut Names, record: &TaskRecord) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO task (run, lap, task, visit, status, execution, items, reason, error,
+             result, taken_from, awaited, until, started_at, ended_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+             ON CONFLICT (run, lap, task, visit) DO UPDATE SET status = excluded.status,
+             execution = excluded.execution, items = excluded.items, reason = excluded.reason,
+             error = excluded.error, result = excluded.result, taken_from = excluded.taken_from,
+             awaited = excluded.awaited, until = excluded.until,
+             started_at = excluded.started_at, ended_at = excluded.ended_at",
+        )?
+        .execute(params![
+            record.run.bytes(),
+            record.task.lap,
+            names.number(connection, &record.task.name)?,
+            record.task.visit,
+            record.status.code(),
+            record.execution.as_ref().map(ExecutionId::bytes),
+            record.items,
+            record.reason,
+            json_or_null(record.error.as_ref())?,
+            json_or_null(record.result.as_deref())?,
+            json_or_null(record.taken_from.as_ref())?,
+            json_or_null(record.awaited.as_ref())?,
+            time(record.until),
+            record.started_at.as_micros(),
+            time(record.ended_at),
+        ])
+        .map(drop)
+}
+
+/// What became of the tasks of a run, in the order in which they started.
+pub(super) fn of(connection: &Connection, run: ExecutionId) -> Result<Vec<TaskRecord>> {
+    connection
+        .prepare_cached(
+            "SELECT run, lap, (SELECT text FROM name WHERE name.id = task), visit, status,
+             execution, items, reason, error, result, taken_from, awaited, until, started_at,
+             ended_at FROM task WHERE run = ?1 ORDER BY id",
+        )?
+        .query_map([run.bytes()], read)?
+        .collect()
+}
+
+fn read(row: &Row<'_>) -> Result<TaskRecord> {
+    Ok(TaskRecord {
+        run: ExecutionId::from_bytes(row.get(0)?),
+        task: TaskRef {
+            lap: row.get(1)?,
+            name: row.get(2)?,
+            visit: row.get(3)?,
+            item: None,
+        },
+        status: codec::read_status(row, 4)?,
+        execution: row.get::<_, Option<_>>(5)?.map(ExecutionId::from_bytes),
+        items: row.get(6)?,
+        reason: codec::read_text(row, 7)?,
+        error: codec::read_json(row, 8)?,
+        result: codec::read_value(row, 9)?.map(Arc::new),
+        taken_from: codec::read_json(row, 10)?,
+        awaited: codec::read_value(row, 11)?,
+        until: codec::read_time_or_null(row, 12)?,
+        started_at: codec::read_time(row, 13)?,
+        ended_at: codec::read_time_or_null(row, 14)?,
+    })
+}
+
+/// Records the list over which a task fans out.
+pub(super) fn put_items(
+    connection: &Connection,
+    names: &mut Names,
+    run: ExecutionId,
+    task: &TaskRef,
+    items: &Value,
+) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO task_items (run, lap, task, visit, items) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (run, lap, task, visit) DO UPDATE SET items = excluded.items",
+        )?
+        .execute(params![
+            run.bytes(),
+            task.lap,
+            names.number(connection, &task.name)?,
+            task.visit,
+            codec::json(items)?,
+        ])
+        .map(drop)
+}
+
+/// The list over which a task fans out.
+pub(super) fn items(
+    connection: &Connection,
+    run: ExecutionId,
+    task: &TaskRef,
+) -> Result<Option<Value>> {
+    let Some(number) = name::find(connection, &task.name)? else {
+        return Ok(None);
+    };
+    let found = connection
+        .prepare_cached(
+            "SELECT items FROM task_items
+             WHERE run = ?1 AND lap = ?2 AND task = ?3 AND visit = ?4",
+        )?
+        .query_row(params![run.bytes(), task.lap, number, task.visit], |row| {
+            codec::read_value(row, 0)
+        })
+        .optional()?;
+    Ok(found.flatten())
+}
