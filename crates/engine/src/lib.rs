@@ -18,6 +18,7 @@ pub mod rule;
 pub mod schedule;
 mod state;
 mod token;
+pub mod trace;
 
 pub use driver::{Recovered, Recovery};
 pub use handle::{Engine, InquiryAnswer, RetryFrom, World};
