@@ -365,9 +365,7 @@ fn a_key_of_one_request_is_refused_for_another() {
             answer.text()
         );
         assert!(
-            answer
-                .text()
-                .contains(first["id"].as_str().expect("an id")),
+            answer.text().contains(first["id"].as_str().expect("an id")),
             "the first execution is named: {}",
             answer.text()
         );

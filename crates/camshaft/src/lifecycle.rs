@@ -15,7 +15,7 @@ use std::time::Duration;
 use camshaft_model::notice::Subscriber;
 use camshaft_model::port::store::{ExecutionFilter, PageRequest, Store};
 use camshaft_model::{ErrorCode, Status, Timestamp, crash, duration};
-use camshaft_server::{Api, Feed, Info, ServerConfig, WorkerInfo};
+use camshaft_server::{Api, Feed, Info, NamedToken, ServerConfig, WorkerInfo};
 use camshaft_worker::runtime::native::NativeRegistry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -93,6 +93,9 @@ async fn serve(
     run_for: Option<Duration>,
     print: Print,
 ) -> Result<ExitCode, CliError> {
+    let tokens = config
+        .read_tokens(|name| std::env::var(name).ok())
+        .map_err(invalid_configuration)?;
     let data = DataDir::hold(&config.data_dir)?;
     let (listener, address) = listen(config.api.listen).await?;
     let url = format!("http://{address}");
@@ -132,7 +135,7 @@ async fn serve(
             Err(error) => screen.error(&pack_error(folder, error)),
         }
     }
-    let router = camshaft_server::router(api(&system, packs.clone(), feed, started_at));
+    let router = camshaft_server::router(api(&system, packs.clone(), feed, started_at, tokens));
     let (stop_server, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(camshaft_server::serve(listener, router, async move {
         let _ = stopped.await;
@@ -193,7 +196,13 @@ async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {
     Ok((listener, address))
 }
 
-fn api(system: &System, packs: Arc<Packs>, feed: Arc<Feed>, started_at: Timestamp) -> Api {
+fn api(
+    system: &System,
+    packs: Arc<Packs>,
+    feed: Arc<Feed>,
+    started_at: Timestamp,
+    named_tokens: Vec<NamedToken>,
+) -> Api {
     let config = system.config();
     let capacity = system.worker().capacity();
     Api::new(
@@ -204,6 +213,7 @@ fn api(system: &System, packs: Arc<Packs>, feed: Arc<Feed>, started_at: Timestam
             listen: config.api.listen,
             max_body_bytes: usize::try_from(config.api.max_body_bytes).unwrap_or(usize::MAX),
             token: system.data().token().to_owned(),
+            named_tokens,
             logs_dir: system.data().path().join("logs"),
             info: Info {
                 version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -82,22 +82,32 @@ pub fn sentence(errors: &[ParameterError]) -> String {
 /// # Errors
 /// The mistakes in one sentence.
 pub fn validate(schema: &Value, value: &Value) -> Result<(), String> {
-    let validator = compiled(schema)?;
-    if validator.is_valid(value) {
-        return Ok(());
+    match mistakes(schema, value) {
+        none if none.is_empty() => Ok(()),
+        some => Err(sentence(&some)),
     }
-    let mistakes: Vec<String> = validator
+}
+
+/// What keeps a value from satisfying a schema, each with its place, at most 20 of it.
+pub fn mistakes(schema: &Value, value: &Value) -> Vec<ParameterError> {
+    let validator = match compiled(schema) {
+        Ok(validator) if validator.is_valid(value) => return Vec::new(),
+        Ok(validator) => validator,
+        Err(message) => {
+            return vec![ParameterError {
+                path: String::new(),
+                message,
+            }];
+        }
+    };
+    validator
         .iter_errors(value)
         .take(MAX_ERRORS)
-        .map(|error| {
-            ParameterError {
-                path: path(&error),
-                message: shorten(&error.to_string()),
-            }
-            .to_string()
+        .map(|error| ParameterError {
+            path: path(&error),
+            message: shorten(&error.to_string()),
         })
-        .collect();
-    Err(mistakes.join("; "))
+        .collect()
 }
 
 /// Whether a value is a JSON Schema.

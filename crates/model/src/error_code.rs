@@ -49,9 +49,12 @@ error_codes! {
     MethodNotAllowed = "method_not_allowed", 405, 2, "The method is not allowed here";
     Conflict = "conflict", 409, 6, "The state of the thing does not allow this";
     IdempotencyKeyReused = "idempotency_key_reused", 409, 6, "The key was used for another request";
+    RunEnded = "run_ended", 409, 6, "The run has ended";
+    InquiryClosed = "inquiry_closed", 409, 6, "The inquiry is not open any more";
     TooLarge = "too_large", 413, 2, "The body is too large";
     InvalidDefinition = "invalid_definition", 422, 2, "A definition is not valid";
     InvalidParameters = "invalid_parameters", 422, 2, "The parameters do not fit the action";
+    InvalidResponse = "invalid_response", 422, 2, "The response does not fit the inquiry";
     InvalidConfiguration = "invalid_configuration", 422, 2, "The configuration is not valid";
     AlreadyRunning = "already_running", 409, 6, "The data directory is in use by another process";
     Unreachable = "unreachable", 503, 3, "The engine cannot be reached";

@@ -1,7 +1,11 @@
 //! Who may call what.
 //!
-//! The operator's token may do everything. A token that the engine made for an attempt, and that dies
-//! with it, lets the process post events and read its own execution, and nothing else.
+//! An operator's token may do everything: the one of the data directory, which has every role, and
+//! those that the configuration names, whose roles say which inquiries they may answer. A token that
+//! the engine made for an attempt, and that dies with it, lets the process post events and read its
+//! own execution, and nothing else.
+
+use std::sync::Arc;
 
 use axum::RequestExt;
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
@@ -13,7 +17,7 @@ use camshaft_model::{AttemptKey, ErrorCode, ExecutionId};
 use sha2::{Digest, Sha256};
 
 use crate::problem::Problem;
-use crate::state::Api;
+use crate::state::{ADMIN, Api, NamedToken};
 
 /// Who may call an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,10 +33,49 @@ pub(crate) enum Access {
 }
 
 /// Who calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Caller {
-    Operator,
+    Operator(Arc<Operator>),
     Attempt(AttemptKey),
+}
+
+/// Somebody with a token that lasts.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Operator {
+    pub(crate) name: String,
+    /// `None` for every role.
+    pub(crate) roles: Option<Vec<String>>,
+}
+
+/// The operators, by the digests of their tokens.
+pub(crate) struct Operators(Vec<(TokenDigest, Arc<Operator>)>);
+
+impl Operators {
+    /// Whoever has the token of the data directory, and the named ones.
+    pub(crate) fn new(token: &str, named: &[NamedToken]) -> Self {
+        let admin = Operator {
+            name: ADMIN.to_owned(),
+            roles: None,
+        };
+        let named = named.iter().map(|named| {
+            let operator = Operator {
+                name: named.name.clone(),
+                roles: Some(named.roles.clone()),
+            };
+            (TokenDigest::of(&named.token), Arc::new(operator))
+        });
+        Self(
+            std::iter::once((TokenDigest::of(token), Arc::new(admin)))
+                .chain(named)
+                .collect(),
+        )
+    }
+
+    fn find(&self, token: &str) -> Option<Arc<Operator>> {
+        let mut all = self.0.iter();
+        all.find(|(digest, _)| digest.is_of(token))
+            .map(|(_, operator)| operator.clone())
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
@@ -43,16 +86,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
         parts
             .extensions
             .get::<Self>()
-            .copied()
+            .cloned()
             .ok_or_else(missing_token)
     }
 }
 
 /// The digest of a token: digests are compared, so that the time it takes tells nothing of the token.
-pub(crate) struct TokenDigest([u8; 32]);
+struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
-    pub(crate) fn of(token: &str) -> Self {
+    fn of(token: &str) -> Self {
         Self(Sha256::digest(token.as_bytes()).into())
     }
 
@@ -84,8 +127,8 @@ pub(crate) async fn guard(
     let checked = async {
         if guard.access != Access::Open {
             let caller = caller(&guard.api, &request)?;
-            if let Caller::Attempt(key) = caller {
-                check_attempt(guard.access, key, &mut request).await?;
+            if let Caller::Attempt(key) = &caller {
+                check_attempt(guard.access, *key, &mut request).await?;
             }
             request.extensions_mut().insert(caller);
         }
@@ -113,8 +156,8 @@ fn caller(api: &Api, request: &Request) -> Result<Caller, Problem> {
         .map(|(_, token)| token.trim())
         .filter(|token| !token.is_empty())
         .ok_or_else(missing_token)?;
-    if api.token.is_of(token) {
-        return Ok(Caller::Operator);
+    if let Some(operator) = api.operators.find(token) {
+        return Ok(Caller::Operator(operator));
     }
     api.engine
         .token_holder(token)
@@ -192,6 +235,24 @@ mod tests {
         let digest = TokenDigest::of("cam_secret");
         assert!(digest.is_of("cam_secret"));
         assert!(!digest.is_of("cam_secreu") && !digest.is_of("") && !digest.is_of("cam_secret "));
+    }
+
+    #[test]
+    fn a_token_tells_whose_it_is() {
+        let named = NamedToken {
+            name: "ada".to_owned(),
+            token: "cam_ada".to_owned(),
+            roles: vec!["operator".to_owned()],
+        };
+        let operators = Operators::new("cam_admin", &[named]);
+        let admin = operators.find("cam_admin").unwrap();
+        assert_eq!((admin.name.as_str(), &admin.roles), ("admin", &None));
+        let ada = operators.find("cam_ada").unwrap();
+        assert_eq!(
+            (ada.name.as_str(), ada.roles.as_deref()),
+            ("ada", Some(&["operator".to_owned()][..]))
+        );
+        assert_eq!(operators.find("ada"), None);
     }
 
     #[test]

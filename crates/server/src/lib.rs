@@ -32,4 +32,4 @@ pub use packs::{PackError, PackService};
 pub use problem::{Problem, ProblemItem};
 pub use route::router;
 pub use serve::serve;
-pub use state::{Api, Info, ServerConfig, WorkerInfo};
+pub use state::{ADMIN, Api, Info, NamedToken, ServerConfig, WorkerInfo};

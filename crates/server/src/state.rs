@@ -8,19 +8,35 @@ use camshaft_engine::Engine;
 use camshaft_model::Timestamp;
 use serde::Serialize;
 
-use crate::auth::TokenDigest;
+use crate::auth::Operators;
 use crate::feed::Feed;
 use crate::packs::PackService;
 
+/// What whoever has the token of the data directory is called.
+pub const ADMIN: &str = "admin";
+
+/// A bearer token besides that of the data directory.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NamedToken {
+    /// What its owner is called; not [`ADMIN`].
+    pub name: String,
+    /// The token.
+    pub token: String,
+    /// Which inquiries its owner may answer.
+    pub roles: Vec<String>,
+}
+
 /// How the server is set up.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ServerConfig {
     /// Where it listens.
     pub listen: SocketAddr,
     /// The largest body that it reads; webhooks have limits of their own.
     pub max_body_bytes: usize,
-    /// The operator's bearer token.
+    /// The bearer token of the data directory.
     pub token: String,
+    /// Those of others.
+    pub named_tokens: Vec<NamedToken>,
     /// The folder of the logs of attempts.
     pub logs_dir: PathBuf,
     /// What `GET /api/v1/info` answers.
@@ -62,7 +78,7 @@ pub struct Parts {
     pub(crate) engine: Engine,
     pub(crate) packs: Arc<dyn PackService>,
     pub(crate) feed: Arc<Feed>,
-    pub(crate) token: TokenDigest,
+    pub(crate) operators: Operators,
     pub(crate) config: ServerConfig,
 }
 
@@ -74,12 +90,12 @@ impl Api {
         feed: Arc<Feed>,
         config: ServerConfig,
     ) -> Self {
-        let token = TokenDigest::of(&config.token);
+        let operators = Operators::new(&config.token, &config.named_tokens);
         Self(Arc::new(Parts {
             engine,
             packs,
             feed,
-            token,
+            operators,
             config,
         }))
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use camshaft_model::definition::decode::Cursor;
 
-use super::{Config, LogFormat, LogLevel, secret};
+use super::{Config, LogFormat, LogLevel, secret, token};
 
 const MAX_SLOTS: u32 = 4_096;
 const MAX_RESOURCE: u32 = 1_000_000;
@@ -79,6 +79,12 @@ fn api(cursor: &Cursor<'_>, config: &mut Config) {
         fields
             .optional("max_body_bytes")
             .and_then(|cursor| bytes(&cursor)),
+    );
+    set(
+        &mut config.api.tokens,
+        fields
+            .optional("tokens")
+            .and_then(|cursor| token::list(&cursor)),
     );
     fields.finish();
 }

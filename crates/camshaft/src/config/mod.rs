@@ -7,9 +7,11 @@
 
 mod layer;
 mod secret;
+mod token;
 mod variable;
 
 pub use secret::SecretSource;
+pub use token::TokenSource;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -29,6 +31,7 @@ pub const KEYS: &[&str] = &[
     "packs_dir",
     "api.listen",
     "api.max_body_bytes",
+    "api.tokens",
     "worker.id",
     "worker.slots",
     "worker.resources.*",
@@ -73,6 +76,8 @@ pub struct Api {
     pub listen: SocketAddr,
     /// The most bytes that a request's body may have.
     pub max_body_bytes: u64,
+    /// The tokens of others than whoever has the data directory.
+    pub tokens: Vec<TokenSource>,
 }
 
 /// The worker in this process.
@@ -174,6 +179,7 @@ impl Default for Config {
             api: Api {
                 listen: LISTEN.into(),
                 max_body_bytes: 10 << 20,
+                tokens: Vec::new(),
             },
             worker: Worker {
                 id: host_name(),

@@ -78,7 +78,7 @@ impl Config {
     }
 }
 
-fn read(
+pub(super) fn read(
     source: &SecretSource,
     environment: &impl Fn(&str) -> Option<String>,
 ) -> Result<String, String> {

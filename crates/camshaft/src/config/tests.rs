@@ -18,7 +18,7 @@ fn doc() -> String {
 fn every_key_is_read() {
     let (config, problems) = read(
         "data_dir: d\npacks_dir: p\n\
-         api: { listen: '[::1]:1', max_body_bytes: 3MiB }\n\
+         api: { listen: '[::1]:1', max_body_bytes: 3MiB, tokens: [{ name: ada, token_env: ADA, roles: [operator] }] }\n\
          worker: { id: w, slots: 3, resources: { gpu: 2 }, grace: 1s, output_limit_bytes: 5, heartbeat: 2s, environment: { TZ: UTC } }\n\
          engine: { max_depth: 4, drain: 6s }\n\
          secrets: { a: { env: A }, b: { file: /b } }\n\
@@ -37,6 +37,12 @@ fn every_key_is_read() {
         ),
         ("[::1]:1", 3 << 20)
     );
+    let ada = TokenSource {
+        name: "ada".to_owned(),
+        source: SecretSource::Env("ADA".to_owned()),
+        roles: vec!["operator".to_owned()],
+    };
+    assert_eq!(config.api.tokens, [ada]);
     let worker = config.worker;
     assert_eq!(
         (worker.id.as_str(), worker.slots, worker.output_limit_bytes),
@@ -196,4 +202,45 @@ fn the_example_in_the_document_is_valid() {
         .next()
         .unwrap();
     assert_eq!(read(example).1, "");
+}
+
+#[test]
+fn tokens_have_names_of_their_own_and_come_from_one_place() {
+    let text = "api:\n  tokens:\n  - { name: admin, token_env: A }\n  - { name: ada, token_env: B, role: x }\n  - { name: ada, token_file: /b, roles: [] }\n  - { token_env: C, token_file: /c }\n  - { name: bob, token_env: D, roles: [1] }\n";
+    insta::assert_snapshot!(read(text).1, @r"
+    camshaft.yaml:3:13: api.tokens[0].name: 'admin' is whoever has the token of the data directory; take another name
+    camshaft.yaml:4:32: api.tokens[1]: unknown key 'role'; did you mean 'roles'?
+    camshaft.yaml:5:13: api.tokens[2].name: there are two tokens of 'ada'
+    camshaft.yaml:6:5: api.tokens[3]: the key 'name' is missing; write, for example, name: ada
+    camshaft.yaml:6:5: api.tokens[3]: a token comes from one place; write token_env: VARIABLE or token_file: /path
+    camshaft.yaml:7:40: api.tokens[4].roles[0]: expected text, found number 1: put it in quotes
+    ");
+}
+
+#[test]
+fn a_token_is_read_once_and_must_be_one() {
+    let (config, problems) = read(
+        "api: { tokens: [{ name: ada, token_env: ADA, roles: [a, b] }, { name: bob, token_env: BOB }, \
+         { name: cy, token_env: CY }, { name: di, token_env: DI }, { name: eve, token_env: EVE }] }\n",
+    );
+    assert_eq!(problems, "");
+    let value = |name: &str| match name {
+        "ADA" | "BOB" => Some("0123456789abcdef".to_owned()),
+        "CY" => Some("0123456789abcde".to_owned()),
+        "DI" => Some("0123456789 abcdef".to_owned()),
+        _ => None,
+    };
+    insta::assert_snapshot!(config.read_tokens(value).err().unwrap(), @r"
+    configuration:1:1: api.tokens[1]: the token of 'bob': it is the same token as that of 'ada'
+    configuration:1:1: api.tokens[2]: the token of 'cy': it has fewer than 16 characters; make one with: openssl rand -hex 24
+    configuration:1:1: api.tokens[3]: the token of 'di': it has characters other than letters, digits and signs
+    configuration:1:1: api.tokens[4]: the token of 'eve': the variable EVE is not set
+    ");
+    let (config, _) = read("api: { tokens: [{ name: ada, token_env: ADA, roles: [a, b] }] }\n");
+    let tokens = config.read_tokens(value).unwrap();
+    assert_eq!(
+        (tokens[0].name.as_str(), tokens[0].token.as_str()),
+        ("ada", "0123456789abcdef")
+    );
+    assert_eq!(tokens[0].roles, ["a", "b"]);
 }

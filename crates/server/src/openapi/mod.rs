@@ -68,8 +68,7 @@ fn operation(endpoint: &Endpoint) -> Value {
         "security": if endpoint.access == Access::Open { json!([]) } else { json!([{"token": []}]) },
     });
     if let Some(body) = endpoint.takes {
-        operation["requestBody"] =
-            json!({"required": body != "Anything", "content": request_content(body)});
+        operation["requestBody"] = json!({"required": !matches!(body, "Anything" | "RetryRequest"), "content": request_content(body)});
     }
     operation
 }
@@ -118,8 +117,9 @@ fn parameters(endpoint: &Endpoint) -> Vec<Value> {
     }
     if matches!(
         endpoint.takes,
-        Some("ExecutionRequest" | "ExecutionBatch" | "EventRequest")
-    ) {
+        Some("ExecutionRequest" | "ExecutionBatch" | "EventRequest" | "RetryRequest")
+    ) || endpoint.id == "rerun_execution"
+    {
         let schema = json!({"type": "string", "minLength": 1, "maxLength": crate::body::MAX_IDEMPOTENCY_KEY});
         parameters.push(
             json!({"name": "Idempotency-Key", "in": "header", "required": false, "schema": schema}),

@@ -180,6 +180,7 @@ fn executions() -> Value {
             "status": {"type": "string", "enum": inquiry_statuses()}, "answer": any(),
             "answered_by": nullable("string"), "closed_at": or_null("Time"),
         })),
+        "InquiryPage": page("Inquiry"),
         "Graph": whole(json!({
             "ref": reference("Ref"),
             "loop": whole(json!({"mode": {"type": "string", "enum": ["once", "fixed", "until"]}, "max_cycles": {"type": "integer"}})),
@@ -236,6 +237,8 @@ fn requests() -> Value {
                 "data_base64": {"type": "string"}, "datacontenttype": {"type": "string"},
             },
         },
+        "RetryRequest": asked(&[], &json!({"from": nullable("string"), "failed_only": {"type": "boolean"}})),
+        "InquiryAnswer": asked(&["approve"], &json!({"approve": {"type": "boolean"}, "response": any()})),
         "PackFolder": asked(&["dir"], &json!({"dir": {"type": "string"}})),
         "PackApplication": asked(&["dir"], &json!({"dir": {"type": "string"}, "check_version": {"type": "string"}})),
         "RuleTest": asked(&[], &json!({
@@ -342,6 +345,7 @@ fn node() -> Value {
 pub(super) fn path_parameter(path: &str, name: &str) -> Value {
     match name {
         "id" if path.contains("/executions/") => reference("ExecutionId"),
+        "id" if path.contains("/inquiries/") => reference("InquiryId"),
         "id" => reference("EventId"),
         "ref" if !path.contains("/packs/") => reference("Ref"),
         "stream" => json!({"type": "string", "enum": ["stdout", "stderr"]}),
@@ -366,6 +370,10 @@ pub(super) fn query_parameter(path: &str, name: &str) -> Value {
         "offset" => json!({"type": "integer", "minimum": 0}),
         "action" | "rule" | "trigger" => reference("Ref"),
         "event" => reference("EventId"),
+        "run" => reference("ExecutionId"),
+        "status" if path.contains("/inquiries") => {
+            json!({"type": "string", "description": format!("Of {}, separated by commas", inquiry_statuses().join(", "))})
+        }
         "status" => {
             json!({"type": "string", "description": format!("Of {}, separated by commas", statuses().join(", "))})
         }

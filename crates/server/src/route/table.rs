@@ -5,8 +5,8 @@
 use axum::routing::{MethodRouter, any, delete, get, post};
 
 use super::v1::{
-    actions, enforcements, events, executions, hooks, logs, node, packs, rules, runs, step_events,
-    submit,
+    actions, enforcements, events, executions, hooks, inquiries, logs, node, packs, retry, rules,
+    runs, step_events, submit,
 };
 use super::{Endpoint, system};
 use crate::auth::Access::{self, Attempt, Open, Operator, OwnExecution};
@@ -52,10 +52,8 @@ impl Table {
 
 /// Every endpoint.
 pub(crate) fn endpoints() -> Vec<Endpoint> {
-    watching(rules_and_packs(events_and_hooks(executions(Table(
-        Vec::new(),
-    )))))
-    .0
+    let table = of_people(executions(Table(Vec::new())));
+    watching(rules_and_packs(events_and_hooks(table))).0
 }
 
 /// Executions, their event logs and their output.
@@ -72,10 +70,22 @@ fn executions(table: Table) -> Table {
         .row("GET", "/api/v1/executions/{id}/why", Operator, NONE, ("why_execution", "Why it is where it is"), None, (200, "ExecutionExplanation"), get(executions::why))
         .row("GET", "/api/v1/executions/{id}/wait", Operator, Some(&["timeout"]), ("wait_execution", "The execution once it is terminal, or as it is when the time is over"), None, (200, "Execution"), get(executions::wait))
         .row("POST", "/api/v1/executions/{id}/cancel", Operator, NONE, ("cancel_execution", "Stop it"), None, (200, "Execution"), post(executions::cancel))
-        .row("POST", "/api/v1/executions/{id}/retry", Operator, NONE, ("retry_execution", "Request it once more"), None, (201, "Execution"), post(executions::retry))
+        .row("POST", "/api/v1/executions/{id}/pause", Operator, NONE, ("pause_run", "Let no new task of a run start, nor of the runs below it"), None, (200, "Execution"), post(runs::pause))
+        .row("POST", "/api/v1/executions/{id}/resume", Operator, NONE, ("resume_run", "Let a paused run go on"), None, (200, "Execution"), post(runs::resume))
+        .row("POST", "/api/v1/executions/{id}/retry", Operator, NONE, ("retry_execution", "Request once more what has ended; a run may keep what completed"), Some("RetryRequest"), (201, "Execution"), post(retry::retry))
+        .row("POST", "/api/v1/executions/{id}/rerun", Operator, NONE, ("rerun_execution", "Request the same anew"), None, (201, "Execution"), post(retry::rerun))
         .row("GET", "/api/v1/executions/{id}/events", OwnExecution, Some(&["after", "type", "step", "limit"]), ("list_step_events", "The event log of a run, oldest first"), None, (200, "StepEventPage"), get(step_events::list))
         .row("GET", "/api/v1/executions/{id}/events/stream", OwnExecution, Some(&["after", "type", "step"]), ("stream_step_events", "The event log of a run as it grows"), None, (200, "text/event-stream"), get(step_events::stream_one))
         .row("GET", "/api/v1/executions/{id}/logs/{stream}", OwnExecution, Some(&["attempt", "offset", "limit", "wait"]), ("read_log", "The bytes of one output stream"), None, (200, "application/octet-stream"), get(logs::read))
+}
+
+/// What runs ask of people.
+#[rustfmt::skip]
+fn of_people(table: Table) -> Table {
+    table
+        .row("GET", "/api/v1/inquiries", Operator, Some(&["status", "run", "limit", "cursor"]), ("list_inquiries", "Inquiries, newest first"), None, (200, "InquiryPage"), get(inquiries::list))
+        .row("GET", "/api/v1/inquiries/{id}", Operator, NONE, ("show_inquiry", "One inquiry"), None, (200, "Inquiry"), get(inquiries::show))
+        .row("POST", "/api/v1/inquiries/{id}/answer", Operator, NONE, ("answer_inquiry", "Approve or reject"), Some("InquiryAnswer"), (200, "Inquiry"), post(inquiries::answer))
 }
 
 /// Events, and what becomes of them.

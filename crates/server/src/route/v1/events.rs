@@ -91,7 +91,7 @@ struct Context {
 impl Context {
     async fn of(api: &Api, caller: Caller, headers: &HeaderMap) -> Result<Self, Problem> {
         let (source, depth) = match caller {
-            Caller::Operator => (None, 0),
+            Caller::Operator(_) => (None, 0),
             Caller::Attempt(key) => {
                 let execution = find(api, key.execution).await?;
                 (

@@ -1,11 +1,9 @@
-//! Executions that have been asked for: reading, waiting, cancelling, retrying, explaining.
+//! Executions that have been asked for: reading, waiting, cancelling, explaining.
 
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::IntoResponse;
 use camshaft_engine::handle::ExecutionExplanation;
 use camshaft_model::port::store::ExecutionFilter;
 use camshaft_model::{Attempt, Execution, ExecutionId, Ref, Status};
@@ -99,18 +97,6 @@ pub(crate) async fn cancel(
     At(id): At<ExecutionId>,
 ) -> Result<Json<Execution>, Problem> {
     Ok(shown(&api, &api.engine.cancel(id).await?))
-}
-
-/// `POST /api/v1/executions/{id}/retry`
-pub(crate) async fn retry(
-    State(api): State<Api>,
-    At(id): At<ExecutionId>,
-) -> Result<impl IntoResponse, Problem> {
-    let accepted = api
-        .engine
-        .retry(id, camshaft_engine::RetryFrom::Start, None)
-        .await?;
-    Ok((StatusCode::CREATED, shown(&api, &accepted.execution)))
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,4 +1,4 @@
-//! Runs of workflows: how far one has come, and what it is made of.
+//! Runs of workflows: how far one has come, what it is made of, holding it and letting it go on.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,7 +16,7 @@ use crate::graph;
 use crate::mask;
 use crate::page::{self, MAX_LIMIT, Page};
 use crate::problem::Problem;
-use crate::route::v1::executions::find;
+use crate::route::v1::executions::{find, shown};
 use crate::state::Api;
 
 /// A run with its tasks: all that it takes to draw it, its children aside.
@@ -143,4 +143,20 @@ pub(crate) async fn children(
     let catalog = api.engine.catalog();
     let page = page::page(rows, limit, |child| child.spec.id.to_string());
     Ok(Json(page.map(|child| mask::execution(&catalog, &child))))
+}
+
+/// `POST /api/v1/executions/{id}/pause`
+pub(crate) async fn pause(
+    State(api): State<Api>,
+    At(id): At<ExecutionId>,
+) -> Result<Json<Execution>, Problem> {
+    Ok(shown(&api, &api.engine.pause(id).await?))
+}
+
+/// `POST /api/v1/executions/{id}/resume`
+pub(crate) async fn resume(
+    State(api): State<Api>,
+    At(id): At<ExecutionId>,
+) -> Result<Json<Execution>, Problem> {
+    Ok(shown(&api, &api.engine.resume(id).await?))
 }
