@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::expression::{Scope, TemplateTree};
 use crate::rule::{self, RuleIndex, RuleTrial};
 use crate::state::State;
+use crate::workflow::ActiveWork;
 
 /// The sensors that the enabled rules want.
 #[derive(Debug, Default)]
@@ -26,7 +27,8 @@ impl State {
         self.rules = Arc::new(index);
     }
 
-    /// One sensor for each distinct trigger and parameters of the enabled rules. The key is that of the
+    /// One sensor for each distinct trigger and parameters of the enabled rules and of the runs that wait
+    /// for an event. The key is that of the
     /// parameters as they are written; the sensor gets them rendered (`secrets` and `env` are in scope).
     pub(crate) fn wanted_sensors(&self) -> Wanted {
         let mut wanted: BTreeMap<String, SensorSpec> = BTreeMap::new();
@@ -59,6 +61,30 @@ impl State {
                 })
                 .rules
                 .push(rule.reference.clone());
+        }
+        let awaited = self.awaited.values().flatten().filter_map(|(run, task)| {
+            let run = self.runs.get(run)?;
+            match &run.active.get(task)?.work {
+                ActiveWork::Event(awaited) => Some((run, awaited)),
+                _ => None,
+            }
+        });
+        for (run, awaited) in awaited {
+            let Some(trigger) = self.catalog.trigger(awaited.trigger()) else {
+                continue;
+            };
+            let key = rule::sensor_key(awaited.trigger(), awaited.parameters());
+            wanted
+                .entry(key.clone())
+                .or_insert_with(|| SensorSpec {
+                    key,
+                    trigger: trigger.reference.clone(),
+                    kind: trigger.kind,
+                    parameters: awaited.parameters().clone(),
+                    rules: Vec::new(),
+                })
+                .rules
+                .push(run.spec.action.clone());
         }
         Wanted {
             sensors: wanted.into_values().collect(),

@@ -5,8 +5,10 @@ use std::time::Duration;
 use camshaft_model::notice::Notice;
 use camshaft_model::port::dispatch::Job;
 use camshaft_model::port::store::Change;
-use camshaft_model::{AttemptKey, Event, ExecutionId, StepEventDraft};
+use camshaft_model::{AttemptKey, Event, Execution, ExecutionId, StepEventDraft, Transition};
 use std::sync::Arc;
+
+use crate::state::Live;
 
 /// What is performed after the commit, by the driver.
 #[derive(Debug)]
@@ -15,6 +17,8 @@ pub(crate) enum Effect {
     Start(Box<Job>),
     /// Stop an attempt.
     Cancel(AttemptKey, Duration),
+    /// Look again at which sensors are wanted: a run waits for an event, or does so no more.
+    Sensors,
 }
 
 /// Changes that are stored together or not at all, with their effects.
@@ -22,8 +26,8 @@ pub(crate) enum Effect {
 pub(crate) struct Unit {
     /// The event that is recorded, if one is. A guard: it comes first.
     pub(crate) event: Option<Arc<Event>>,
-    /// The execution that moves, if one does, with the change itself. A guard.
-    pub(crate) moved: Option<(ExecutionId, Change)>,
+    /// Executions that move, in order. Guards.
+    pub(crate) moved: Vec<Transition>,
     /// Executions that are new. They are written as they stand at the end of the decision: one that
     /// was admitted at once is inserted as `running`.
     pub(crate) fresh: Vec<ExecutionId>,
@@ -35,8 +39,27 @@ pub(crate) struct Unit {
     pub(crate) effects: Vec<Effect>,
     /// Told to everybody after the commit, besides the step events, new executions and the end.
     pub(crate) notices: Vec<Notice>,
-    /// An execution that is terminal once this is stored.
-    pub(crate) ended: Option<Arc<camshaft_model::Execution>>,
+    /// Executions that are terminal once this is stored, in the order of their ends.
+    pub(crate) ended: Vec<Arc<Execution>>,
+}
+
+impl Unit {
+    /// Whether there is nothing to store and nothing to do.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.event.is_none()
+            && self.moved.is_empty()
+            && self.fresh.is_empty()
+            && self.changes.is_empty()
+            && self.steps.is_empty()
+            && self.effects.is_empty()
+            && self.notices.is_empty()
+    }
+
+    /// Tells everybody how an execution stands once the unit is stored.
+    pub(crate) fn tell(&mut self, live: &Live) {
+        self.notices
+            .push(Notice::Execution(Arc::new(live.record())));
+    }
 }
 
 /// What a command leads to. Units are independent of each other: one that is refused does not take
@@ -49,6 +72,12 @@ pub(crate) struct Decision {
 impl Decision {
     /// The unit in which an execution is new, if it is in this decision.
     pub(crate) fn unit_with_fresh(&mut self, id: ExecutionId) -> Option<&mut Unit> {
-        self.units.iter_mut().find(|unit| unit.fresh.contains(&id))
+        let place = self.place_of_fresh(id)?;
+        self.units.get_mut(place)
+    }
+
+    /// The place of that unit.
+    pub(crate) fn place_of_fresh(&self, id: ExecutionId) -> Option<usize> {
+        self.units.iter().position(|unit| unit.fresh.contains(&id))
     }
 }

@@ -19,10 +19,6 @@ pub mod schedule;
 mod state;
 mod token;
 pub mod trace;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the engine asks it once runs are applied")
-)]
 mod workflow;
 
 pub use driver::{Recovered, Recovery};

@@ -13,6 +13,8 @@ use camshaft_model::{ExecutionId, Timestamp};
 /// What an execution needs from a worker.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Needs {
+    /// Whether it takes a slot; a run of a workflow does not.
+    pub(crate) slot: bool,
     /// The runtime that a worker must have; `None` if the action's pack brings it.
     pub(crate) runtime: Option<Arc<str>>,
     /// Named capacities.
@@ -79,6 +81,7 @@ mod tests {
 
     fn needs(runtime: &str) -> Needs {
         Needs {
+            slot: true,
             runtime: Some(runtime.into()),
             resources: BTreeMap::new(),
         }

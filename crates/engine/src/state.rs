@@ -14,14 +14,15 @@ use camshaft_model::definition::{Action, Catalog, Pack, Rule};
 use camshaft_model::port::clock::Entropy;
 use camshaft_model::port::dispatch::Capacity;
 use camshaft_model::{
-    AttemptKey, BlockedBy, Execution, ExecutionId, ExecutionSpec, ExecutionState, Origin, Ref,
-    Status, Timestamp,
+    AttemptKey, BlockedBy, Execution, ExecutionId, ExecutionSpec, ExecutionState, InquiryId,
+    Origin, Ref, Status, Timestamp,
 };
 
 use crate::queue::{Needs, Place, Queue};
 use crate::rule::RuleIndex;
 use crate::schedule::{self, Overlap};
 use crate::token::TokenSigner;
+use crate::workflow::{Alarm, Kept, Programs, ResultCache, Run};
 
 /// What the engine is told at its start and does not change.
 pub struct Settings {
@@ -51,6 +52,8 @@ pub(crate) struct Live {
     pub(crate) action: Arc<Action>,
     /// The rule of which only one execution may run at a time, if it came from such a rule.
     pub(crate) one_of: Option<Ref>,
+    /// The last lap of a run of a workflow; see [`camshaft_model::TaskRef::lap`].
+    pub(crate) lap: u32,
 }
 
 impl Live {
@@ -69,13 +72,31 @@ impl Live {
         }
     }
 
+    /// Whether it is a run of a workflow.
+    pub(crate) fn is_run(&self) -> bool {
+        self.action.workflow().is_some()
+    }
+
+    /// Whether it holds a lease, and so a slot. A run of a workflow never does: its tasks do.
+    pub(crate) fn holds_lease(&self) -> bool {
+        self.state.status.holds_lease() && !self.is_run()
+    }
+
     pub(crate) fn needs(&self) -> Needs {
+        if self.is_run() {
+            return Needs {
+                slot: false,
+                runtime: None,
+                resources: BTreeMap::new(),
+            };
+        }
         let runtime = self
             .action
             .runtime_definition
             .is_none()
             .then(|| self.action.runtime.as_str().into());
         Needs {
+            slot: true,
             runtime,
             resources: self.action.resources.clone(),
         }
@@ -109,6 +130,20 @@ pub(crate) struct State {
     /// Per rule that runs one at a time, its executions that are not terminal, oldest first. Only
     /// the first of them is ever in the queue.
     pub(crate) one_at_a_time: BTreeMap<Ref, BTreeSet<ExecutionId>>,
+    /// Runs of workflows that have started and not ended.
+    pub(crate) runs: HashMap<ExecutionId, Run>,
+    /// What runs of workflows look forward to.
+    pub(crate) alarms: BTreeSet<(Timestamp, Alarm)>,
+    /// Which tasks wait for an event of a trigger.
+    pub(crate) awaited: BTreeMap<Ref, BTreeSet<(ExecutionId, usize)>>,
+    /// Which task asked an open question.
+    pub(crate) inquiries: HashMap<InquiryId, (ExecutionId, usize)>,
+    /// What retried runs keep of the runs before them, until they start.
+    pub(crate) kept: HashMap<ExecutionId, Kept>,
+    /// Results that later runs may take.
+    pub(crate) cache: ResultCache,
+    /// Compiled workflows of the runs that there are.
+    pub(crate) programs: Programs,
 }
 
 impl State {
@@ -132,6 +167,13 @@ impl State {
             queue: Queue::default(),
             delayed: BTreeSet::new(),
             one_at_a_time: BTreeMap::new(),
+            runs: HashMap::new(),
+            alarms: BTreeSet::new(),
+            awaited: BTreeMap::new(),
+            inquiries: HashMap::new(),
+            kept: HashMap::new(),
+            cache: ResultCache::default(),
+            programs: Programs::default(),
         }
     }
 
@@ -170,6 +212,9 @@ impl State {
             self.delayed.insert((until, id));
             return;
         }
+        if self.paused_by(live).is_some() {
+            return;
+        }
         if let Some(rule) = &live.one_of {
             let group = self.one_at_a_time.entry(rule.clone()).or_default();
             group.insert(id);
@@ -193,13 +238,14 @@ impl State {
 
     /// Replaces the state of a live execution and keeps the set of leases equal to what the states say.
     pub(crate) fn set_state(&mut self, id: ExecutionId, state: ExecutionState) {
-        if state.status.holds_lease() {
+        let Some(live) = self.live.get_mut(&id) else {
+            return;
+        };
+        live.state = state;
+        if live.holds_lease() {
             self.leases.insert(id);
         } else {
             self.leases.remove(&id);
-        }
-        if let Some(live) = self.live.get_mut(&id) {
-            live.state = state;
         }
     }
 
@@ -213,7 +259,7 @@ impl State {
                 .insert(id);
         }
         let waits = live.state.status == Status::Requested;
-        if live.state.status.holds_lease() {
+        if live.holds_lease() {
             self.leases.insert(id);
         }
         self.live.insert(id, live);
@@ -226,6 +272,7 @@ impl State {
     pub(crate) fn forget(&mut self, id: ExecutionId) -> Option<Live> {
         self.dequeue(id);
         self.leases.remove(&id);
+        self.forget_run(id);
         let live = self.live.remove(&id)?;
         if let Some(rule) = &live.one_of {
             let next = self.one_at_a_time.get_mut(rule).and_then(|group| {
@@ -282,7 +329,7 @@ impl State {
                 });
             }
         }
-        if self.leases.len() >= self.capacity.slots as usize {
+        if needs.slot && self.leases.len() >= self.capacity.slots as usize {
             unmet.push(BlockedBy::Slots {
                 capacity: self.capacity.slots,
             });
@@ -290,10 +337,25 @@ impl State {
         unmet
     }
 
+    /// The run above an execution that somebody paused, if there is one.
+    pub(crate) fn paused_by(&self, live: &Live) -> Option<ExecutionId> {
+        let mut above = live.spec.parent;
+        while let Some(id) = above {
+            if self.runs.get(&id).is_some_and(Run::is_paused) {
+                return Some(id);
+            }
+            above = self.live.get(&id)?.spec.parent;
+        }
+        None
+    }
+
     /// The first reason for which an execution that waits has not started.
     pub(crate) fn blocked_by(&self, live: &Live) -> Option<BlockedBy> {
         if let Some(until) = live.state.not_before {
             return Some(BlockedBy::NotBefore { until });
+        }
+        if let Some(run) = self.paused_by(live) {
+            return Some(BlockedBy::Paused { run });
         }
         if let Some(rule) = &live.one_of
             && let Some(holder) = self.one_at_a_time.get(rule).and_then(BTreeSet::first)
@@ -309,6 +371,8 @@ impl State {
 
     /// When something is due that no command will announce.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
-        self.delayed.first().map(|(at, _)| *at)
+        let delayed = self.delayed.first().map(|(at, _)| *at);
+        let alarm = self.alarms.first().map(|(at, _)| *at);
+        delayed.into_iter().chain(alarm).min()
     }
 }

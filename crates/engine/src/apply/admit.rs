@@ -2,7 +2,6 @@
 
 use camshaft_model::notice::Notice;
 use camshaft_model::port::dispatch::Job;
-use camshaft_model::port::store::Change;
 use camshaft_model::{
     ExecutionId, ExecutionState, Object, Status, StepEventDraft, StepEventType, Transition,
 };
@@ -10,21 +9,28 @@ use serde_json::Value;
 use std::sync::Arc;
 
 use crate::decision::{Decision, Effect, Unit};
+use crate::queue::Needs;
 use crate::state::{Context, Live, State};
 
 impl State {
     /// Starts everything that may start now.
     pub(crate) fn admit(&mut self, context: &Context<'_>, decision: &mut Decision) {
-        while self.leases.len() < self.capacity.slots as usize && !self.draining {
-            let Some(id) = self.queue.first(|needs| self.unmet(needs).is_empty()) else {
+        while !self.draining {
+            let full = self.leases.len() >= self.capacity.slots as usize;
+            let can = |needs: &Needs| !(needs.slot && full) && self.unmet(needs).is_empty();
+            let Some(id) = self.queue.first(can) else {
                 return;
             };
-            self.start(id, context, decision);
+            self.dequeue(id);
+            if self.live.get(&id).is_some_and(Live::is_run) {
+                self.start_run(id, context, decision);
+            } else {
+                self.start(id, context, decision);
+            }
         }
     }
 
     fn start(&mut self, id: ExecutionId, context: &Context<'_>, decision: &mut Decision) {
-        self.dequeue(id);
         let Some(live) = self.live.get(&id) else {
             return;
         };
@@ -58,7 +64,7 @@ impl State {
             Some(unit) => unit,
             None => {
                 let mut unit = Unit {
-                    moved: Some((id, Change::Move(Box::new(transition)))),
+                    moved: vec![transition],
                     ..Unit::default()
                 };
                 unit.notices

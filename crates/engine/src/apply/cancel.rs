@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use camshaft_model::notice::Notice;
-use camshaft_model::port::store::Change;
 use camshaft_model::{
     ExecutionId, ExecutionState, Failure, FailureKind, Object, Status, StepEventType, Transition,
 };
@@ -17,9 +16,24 @@ impl State {
     /// changes nothing.
     pub(crate) fn cancel(&mut self, id: ExecutionId, context: &Context<'_>) -> Decision {
         let mut decision = Decision::default();
+        self.cancel_into(id, &mut decision, context);
+        self.admit(context, &mut decision);
+        decision
+    }
+
+    /// The same as a part of a larger decision.
+    pub(crate) fn cancel_into(
+        &mut self,
+        id: ExecutionId,
+        decision: &mut Decision,
+        context: &Context<'_>,
+    ) {
         let Some(live) = self.live.get(&id) else {
-            return decision;
+            return;
         };
+        if self.runs.contains_key(&id) {
+            return self.cancel_run(id, decision, context);
+        }
         match live.state.status {
             Status::Requested | Status::Waiting => {
                 let state = ExecutionState {
@@ -36,7 +50,7 @@ impl State {
                 let mut unit = Unit::default();
                 unit.steps
                     .push(live.step(StepEventType::TaskCancelled, Object::new(), context));
-                if self.terminate(id, &[], state, &mut unit, &mut decision, context) {
+                if self.terminate(id, &[], state, &mut unit, decision, context) {
                     decision.units.push(unit);
                 }
             }
@@ -49,7 +63,7 @@ impl State {
                 match Transition::new(id, &live.state, &[], state.clone()) {
                     Ok(transition) => {
                         let mut unit = Unit {
-                            moved: Some((id, Change::Move(Box::new(transition)))),
+                            moved: vec![transition],
                             ..Unit::default()
                         };
                         unit.effects
@@ -66,7 +80,5 @@ impl State {
             }
             _ => {}
         }
-        self.admit(context, &mut decision);
-        decision
     }
 }

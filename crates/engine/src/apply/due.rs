@@ -18,6 +18,13 @@ impl State {
             }
             self.enqueue(id);
         }
+        while let Some((at, alarm)) = self.alarms.first().copied() {
+            if at > context.now {
+                break;
+            }
+            self.alarms.remove(&(at, alarm));
+            self.alarm(alarm, &mut decision, context);
+        }
         self.admit(context, &mut decision);
         decision
     }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use camshaft_model::port::store::Change;
 use camshaft_model::{
     EventDraft, EventSource, ExecutionId, ExecutionState, Ref, Status, Transition,
 };
@@ -17,7 +16,8 @@ pub(crate) const EXECUTION_TRIGGER: &str = "core.execution";
 impl State {
     /// Moves a live execution to a terminal state within `unit` and forgets it. Rules on
     /// `core.execution` are applied in the same unit: what an end leads to is stored with it (other
-    /// executions that it cancels are units of their own in `decision`).
+    /// executions that it cancels are units of their own in `decision`), and so is what it means for the
+    /// run that it is a part of.
     /// Returns whether the table allows it.
     pub(crate) fn terminate(
         &mut self,
@@ -38,14 +38,18 @@ impl State {
                 return false;
             }
         };
-        unit.moved = Some((id, Change::Move(Box::new(transition))));
+        // One that is new in this unit is written as it ends.
+        if !unit.fresh.contains(&id) {
+            unit.moved.push(transition);
+        }
         let Some(mut live) = self.forget(id) else {
             return false;
         };
         live.state = state;
         let record = Arc::new(live.record());
-        unit.ended = Some(record);
+        unit.ended.push(record.clone());
         self.announce_end(&live, unit, decision, context);
+        self.child_ended(&record, unit, decision, context);
         true
     }
 

@@ -117,6 +117,7 @@ impl State {
             unit.changes
                 .push(Change::InsertEnforcement(Box::new(enforcement)));
         }
+        self.meet_waits(&event, unit, decision, context);
         event.id
     }
 
@@ -216,6 +217,7 @@ impl State {
             state,
             action,
             one_of,
+            lap: 0,
         });
     }
 }

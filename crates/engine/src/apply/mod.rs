@@ -9,6 +9,7 @@ mod ingest;
 mod report;
 mod request;
 mod undo;
+pub(crate) mod workflow;
 
 #[cfg(test)]
 mod tests;

@@ -22,7 +22,7 @@ impl State {
         let current = self
             .live
             .get(&key.execution)
-            .is_some_and(|live| live.key() == key && live.state.status.holds_lease());
+            .is_some_and(|live| live.key() == key && live.holds_lease());
         if !current {
             if let Some(end) = &report.end {
                 decision.units.push(refused(&report, end, context));
@@ -168,7 +168,7 @@ impl State {
         };
         match Transition::new(id, &live.state, &[], state.clone()) {
             Ok(transition) => {
-                unit.moved = Some((id, Change::Move(Box::new(transition))));
+                unit.moved.push(transition);
                 self.set_state(id, state);
                 if let Some(live) = self.live.get(&id) {
                     unit.notices

@@ -7,10 +7,12 @@ use camshaft_model::definition::{Action, EntryPoint, ParameterDelivery, Paramete
 use camshaft_model::{Adhoc, ErrorCode, ExecutionId, ExecutionSpec, ExecutionState, Ref};
 use serde_json::json;
 
+use super::workflow;
 use crate::decision::{Decision, Unit};
 use crate::handle::{ControlError, ExecutionRequest, Requested};
 use crate::parameters;
 use crate::state::{Context, State};
+use crate::workflow::Kept;
 
 /// The bounds of a priority.
 const PRIORITIES: std::ops::RangeInclusive<i32> = -100..=100;
@@ -18,10 +20,11 @@ const PRIORITIES: std::ops::RangeInclusive<i32> = -100..=100;
 const MAX_KEY_LEN: usize = 200;
 
 impl State {
-    /// Adds an execution. Its unit is the first of the decision.
+    /// Adds an execution; a run may keep tasks of an earlier one. Its unit is the first of the decision.
     pub(crate) fn request(
         &mut self,
         request: ExecutionRequest,
+        kept: Kept,
         context: &Context<'_>,
     ) -> Result<(Decision, ExecutionId), ControlError> {
         let invalid = |message: String| Err(ControlError::new(ErrorCode::InvalidRequest, message));
@@ -81,6 +84,7 @@ impl State {
             action,
             &mut unit,
         );
+        self.keep(id, kept, &mut unit);
         let mut decision = Decision { units: vec![unit] };
         self.admit(context, &mut decision);
         Ok((decision, id))
@@ -127,10 +131,19 @@ impl State {
         if let Some(adhoc) = &spec.adhoc {
             return adhoc_action(adhoc).ok().map(Arc::new);
         }
-        match &spec.pack_hash {
-            Some(hash) => self.versions.get(hash)?.actions.get(&spec.action).cloned(),
-            None => self.catalog.action(&spec.action).cloned(),
-        }
+        let action = match &spec.pack_hash {
+            Some(hash) => self.versions.get(hash)?.actions.get(&spec.action)?,
+            None => self.catalog.action(&spec.action)?,
+        };
+        let above = spec.parent.and_then(|parent| self.live.get(&parent));
+        let task = above
+            .and_then(|above| above.action.workflow())
+            .zip(spec.task.as_ref())
+            .and_then(|(workflow, place)| workflow.task(&place.name));
+        Some(match task {
+            Some((_, task)) => workflow::overridden(action, task),
+            None => action.clone(),
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use camshaft_model::definition::{
     Action, Catalog, EntryPoint, Pack, PackOrigin, ParameterSchema, Rule, Trigger, TriggerKind,
+    workflow,
 };
 use camshaft_model::port::dispatch::{AttemptEnd, Capacity, Report};
 use camshaft_model::port::store::Change;
@@ -150,7 +151,7 @@ impl Bench {
             origin: Origin::Api,
             trace_parent: None,
         };
-        self.apply(|state, context| state.request(request, context))
+        self.apply(|state, context| state.request(request, BTreeMap::new(), context))
             .unwrap()
     }
 
@@ -210,7 +211,7 @@ fn started(decision: &Decision) -> Vec<ExecutionId> {
     effects
         .filter_map(|effect| match effect {
             Effect::Start(job) => Some(job.key.execution),
-            Effect::Cancel(..) => None,
+            Effect::Cancel(..) | Effect::Sensors => None,
         })
         .collect()
 }
@@ -316,7 +317,7 @@ fn a_late_result_is_refused_and_recorded() {
     bench.end(a, Status::Failed);
     assert_eq!(bench.state.live[&a].state.attempt, 2);
     let late = bench.end_as(lost, Status::Completed);
-    assert!(late.units[0].moved.is_none());
+    assert!(late.units[0].moved.is_empty());
     assert_eq!(
         late.units[0].steps[0].event_type,
         StepEventType::ResultRefused
@@ -340,10 +341,7 @@ fn cancelling_what_waits_ends_it_and_what_runs_ends_with_its_process() {
     let again = bench.apply(|state, context| state.cancel(a, context));
     assert!(again.units.is_empty(), "asking again changes nothing");
     let ended = bench.end(a, Status::Completed);
-    assert_eq!(
-        ended.units[0].ended.as_ref().unwrap().state.status,
-        Status::Cancelled
-    );
+    assert_eq!(ended.units[0].ended[0].state.status, Status::Cancelled);
 }
 
 #[test]
@@ -385,7 +383,7 @@ fn an_end_and_what_it_leads_to_are_one_unit_and_a_rule_that_feeds_itself_stops()
     for depth in 1..=4 {
         let decision = bench.end(running, Status::Completed);
         let unit = &decision.units[0];
-        assert!(unit.ended.is_some() && unit.event.is_some());
+        assert!(!unit.ended.is_empty() && unit.event.is_some());
         let outcome = outcomes(&decision).remove(0);
         if depth < 4 {
             let EnforcementOutcome::Requested { execution } = outcome else {
@@ -430,4 +428,83 @@ fn what_was_never_recorded_is_forgotten_with_all_that_it_held() {
     let undone = bench.apply(|state, context| state.undo_fresh(&[a], context));
     assert_eq!(started(&undone), [b]);
     assert_eq!(bench.state.leases.len(), 1);
+}
+
+fn task(name: &str, needs: &[usize], with: Value) -> workflow::Task {
+    let needs = needs.iter().map(|task| workflow::Need {
+        task: *task,
+        on: vec![Status::Completed],
+        implied: false,
+    });
+    workflow::Task {
+        name: name.to_owned(),
+        work: workflow::Work::Action {
+            reference: "t.work".parse().unwrap(),
+            with: with.as_object().cloned().unwrap(),
+        },
+        entry: workflow::Entry::Needs(needs.collect()),
+        when: None,
+        items: None,
+        retry: None,
+        timeout: None,
+        publish: Object::new(),
+        cache: None,
+        finally: false,
+        next: Vec::new(),
+    }
+}
+
+fn run_of(tasks: Vec<workflow::Task>) -> Action {
+    let graph = workflow::Workflow {
+        tasks,
+        output: Some(json!("{{ tasks.b.result }}")),
+        ..workflow::Workflow::default()
+    };
+    let entry_point = EntryPoint::Workflow(Arc::new(graph));
+    Action {
+        origin: Some(origin()),
+        ..Action::new("t.flow".parse().unwrap(), "workflow", entry_point)
+    }
+}
+
+#[test]
+fn the_end_of_a_task_and_the_start_of_the_next_are_one_unit() {
+    let tasks = vec![
+        task("a", &[], json!({})),
+        task("b", &[0], json!({"x": "{{ tasks.a.result }}"})),
+    ];
+    let mut bench = Bench::new(1, vec![action("work"), run_of(tasks)], vec![]);
+    let (first, run) = bench.request("flow");
+    assert_eq!(first.units.len(), 1, "{first:#?}");
+    let [a] = started(&first)[..] else {
+        panic!("{first:#?}")
+    };
+    assert_eq!(bench.status(run), Some(Status::Waiting));
+    assert!(!bench.state.leases.contains(&run));
+    let second = bench.end(a, Status::Completed);
+    let [b] = started(&second)[..] else {
+        panic!("{second:#?}")
+    };
+    assert_eq!((second.units.len(), second.units[0].moved.len()), (1, 1));
+    assert_eq!(bench.state.live[&b].spec.parameters["x"], Value::Null);
+    let third = bench.end(b, Status::Completed);
+    let ended: Vec<_> = third.units[0].ended.iter().map(|e| e.spec.id).collect();
+    assert_eq!(ended, [b, run]);
+    assert!(bench.state.live.is_empty() && bench.state.runs.is_empty());
+}
+
+#[test]
+fn cancelling_a_run_reaches_what_runs_and_what_waits() {
+    let tasks = vec![task("a", &[], json!({})), task("b", &[], json!({}))];
+    let mut bench = Bench::new(1, vec![action("work"), run_of(tasks)], vec![]);
+    let (first, run) = bench.request("flow");
+    let [a] = started(&first)[..] else {
+        panic!("{first:#?}")
+    };
+    bench.apply(|state, context| state.cancel(run, context));
+    assert_eq!(bench.status(run), Some(Status::Canceling));
+    assert_eq!(bench.state.live.len(), 2, "the one that waited is gone");
+    let last = bench.end(a, Status::Cancelled);
+    assert_eq!(last.units[0].ended[1].state.status, Status::Cancelled);
+    assert!(bench.state.live.is_empty() && bench.state.runs.is_empty());
 }

@@ -27,6 +27,7 @@ impl State {
             state: execution.state,
             action,
             one_of,
+            lap: 0,
         });
         true
     }

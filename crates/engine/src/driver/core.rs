@@ -17,6 +17,7 @@ use camshaft_model::{Execution, ExecutionId, Status, StepEvent};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
+use crate::catalog::Wanted;
 use crate::decision::{Decision, Effect, Unit};
 use crate::state::{Context, State};
 
@@ -154,7 +155,7 @@ impl Core {
         if unit.event.is_some() {
             crash::point("event.before_commit");
         }
-        if unit.ended.is_some() {
+        if !unit.ended.is_empty() {
             crash::point("report.before_commit");
         }
         // Kept only while somebody may need it again: a change without a requester is tried until
@@ -177,7 +178,7 @@ impl Core {
                 if unit.event.is_some() {
                     crash::point("event.after_commit");
                 }
-                if unit.ended.is_some() {
+                if !unit.ended.is_empty() {
                     crash::point("report.after_commit");
                 }
                 self.perform(unit, *first_step_event);
@@ -207,21 +208,26 @@ impl Core {
                 match effect {
                     Effect::Start(job) => dispatch.start(*job),
                     Effect::Cancel(key, grace) => dispatch.cancel(key, grace),
+                    Effect::Sensors => self.reconcile_sensors(),
                 }
             }
         }
         let bus = &self.ports.bus;
         let steps = (first_step_event..).zip(unit.steps);
         let steps = steps.map(|(id, draft)| Notice::Step(Arc::new(StepEvent::numbered(id, draft))));
-        if let Some(ended) = unit.ended {
-            // The last steps of an execution come before its end, and what the end leads to after it.
+        if unit.ended.is_empty() {
+            unit.notices.iter().for_each(|notice| bus.publish(notice));
             steps.for_each(|step| bus.publish(&step));
+            return;
+        }
+        // The last steps of an execution come before its end, and what the end leads to after it.
+        steps.for_each(|step| bus.publish(&step));
+        for ended in &unit.ended {
             bus.publish(&Notice::Execution(ended.clone()));
-            unit.notices.iter().for_each(|notice| bus.publish(notice));
-            self.tell_waiters(&ended);
-        } else {
-            unit.notices.iter().for_each(|notice| bus.publish(notice));
-            steps.for_each(|step| bus.publish(&step));
+        }
+        unit.notices.iter().for_each(|notice| bus.publish(notice));
+        for ended in &unit.ended {
+            self.tell_waiters(ended);
         }
     }
 
@@ -293,6 +299,18 @@ impl Core {
         }
     }
 
+    /// Derives the wanted sensors from the enabled rules and the runs that wait for events, and hands
+    /// them to every host.
+    pub(crate) fn reconcile_sensors(&self) {
+        let Wanted { sensors, broken } = self.read(State::wanted_sensors);
+        let wanted = Arc::new(sensors);
+        *self.wanted_sensors.lock() = wanted.clone();
+        *self.broken_sensors.lock() = broken;
+        for host in self.sensor_hosts.lock().iter() {
+            host.reconcile(&wanted);
+        }
+    }
+
     /// Forgets receivers of the end of an execution that nobody holds any more.
     pub(crate) fn forget_watchers(&self, id: ExecutionId) {
         let mut waiters = self.waiters.lock();
@@ -340,8 +358,17 @@ impl Unit {
         let mut changes =
             Vec::with_capacity(2 + self.fresh.len() + self.changes.len() + self.steps.len());
         changes.extend(self.event.iter().cloned().map(Change::InsertEvent));
-        changes.extend(self.moved.iter().map(|(_, change)| change.clone()));
-        for live in self.fresh.iter().filter_map(|id| state.live.get(id)) {
+        let moves = self.moved.iter().cloned().map(Box::new);
+        changes.extend(moves.map(Change::Move));
+        for id in &self.fresh {
+            let Some(live) = state.live.get(id) else {
+                // It has ended in the decision that made it.
+                let ended = self.ended.iter().find(|ended| ended.spec.id == *id);
+                changes.extend(
+                    ended.map(|ended| Change::InsertExecution(Box::new(Execution::clone(ended)))),
+                );
+                continue;
+            };
             let mut record = live.record();
             if record.state.status == Status::Requested {
                 record.state.blocked_by = state.blocked_by(live);

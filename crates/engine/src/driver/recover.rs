@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use camshaft_model::definition::Pack;
-use camshaft_model::port::store::{PackRecord, StoreError};
-use camshaft_model::{AttemptKey, Execution, Output, Status};
+use camshaft_model::port::store::{InquiryFilter, PackRecord, PageRequest, StoreError};
+use camshaft_model::{AttemptKey, Execution, ExecutionId, InquiryStatus, Output, Status};
 
 use super::Core;
+use crate::apply::workflow::RunRows;
+
+/// So many rows are read at once.
+const PAGE: u32 = 1_000;
 
 /// What recovery needs of the machine that it runs on. By the time it is called, processes of the
 /// earlier life have been found and killed.
@@ -38,11 +42,91 @@ impl Core {
             state.reindex();
         });
         let mut recovered = Recovered::default();
+        let mut cut_off = Vec::new();
+        let mut runs = Vec::new();
         for execution in self.store().unfinished().await? {
             self.load_version(&execution, &recovery).await?;
-            self.take_up(execution, &recovery, &mut recovered);
+            let (id, key) = (execution.spec.id, execution.key());
+            if !self.alter(|state| state.take(execution)) {
+                tracing::error!(execution = %id, "its action's definition is gone; it stays as it is until the pack is applied again");
+                continue;
+            }
+            self.read(|state| match state.live.get(&id) {
+                Some(live) if live.is_run() => runs.push(id),
+                Some(live) if live.holds_lease() => cut_off.push(key),
+                Some(live) if live.state.status == Status::Requested => recovered.waiting += 1,
+                _ => {}
+            });
+        }
+        let now = self.clock().now();
+        for cached in self.store().cached(now).await? {
+            self.alter(|state| state.cache.put(&cached, now));
+        }
+        let mut pending = Vec::new();
+        for id in runs {
+            let Some(rows) = self.rows_of(id).await? else {
+                continue;
+            };
+            match self.alter(|state| state.take_run(rows)) {
+                Ok(steps) => pending.push((id, steps)),
+                Err(error) => tracing::error!(execution = %id, error, "a run cannot be taken up"),
+            }
+        }
+        for key in cut_off {
+            recovered.interrupted += 1;
+            let outputs = (recovery.outputs)(&key);
+            self.apply(|state, context| state.interrupted(key.execution, outputs, context));
+        }
+        for (id, steps) in pending {
+            self.apply(|state, context| state.continue_run(id, steps, context));
         }
         Ok(recovered)
+    }
+
+    /// What is recorded of a run of a workflow; `None` if it has not started.
+    async fn rows_of(&self, id: ExecutionId) -> Result<Option<RunRows>, StoreError> {
+        let store = self.store();
+        let Some(record) = store.run(id).await? else {
+            return Ok(None);
+        };
+        let tasks = store.tasks(id).await?;
+        let mut items = Vec::new();
+        for task in tasks
+            .iter()
+            .filter(|task| task.items.is_some() && !task.status.is_terminal())
+        {
+            let list = store.task_items(id, task.task.clone()).await?;
+            items.extend(list.map(|list| (task.task.clone(), Arc::new(list))));
+        }
+        let open = InquiryFilter {
+            statuses: vec![InquiryStatus::Open],
+            run: Some(id),
+        };
+        let page = PageRequest {
+            after: None,
+            limit: PAGE,
+        };
+        let inquiries = store.inquiries(open, page).await?;
+        let mut children: Vec<Execution> = Vec::new();
+        loop {
+            let page = PageRequest {
+                after: children.last().map(|child| child.spec.id),
+                limit: PAGE,
+            };
+            let more = store.children(id, page).await?;
+            let last = more.len() < PAGE as usize;
+            children.extend(more);
+            if last {
+                break;
+            }
+        }
+        Ok(Some(RunRows {
+            record,
+            tasks,
+            items,
+            children,
+            inquiries,
+        }))
     }
 
     async fn load_version(
@@ -71,28 +155,5 @@ impl Core {
             ),
         }
         Ok(())
-    }
-
-    fn take_up(&self, execution: Execution, recovery: &Recovery<'_>, recovered: &mut Recovered) {
-        let id = execution.spec.id;
-        let cut_off = execution.state.status.holds_lease();
-        let key = execution.key();
-        let known = self.alter(|state| state.take(execution));
-        if !known {
-            tracing::error!(execution = %id, "its action's definition is gone; it stays as it is until the pack is applied again");
-            return;
-        }
-        if cut_off {
-            recovered.interrupted += 1;
-            let outputs = (recovery.outputs)(&key);
-            self.apply(|state, context| state.interrupted(id, outputs, context));
-        } else if self.read(|state| {
-            state
-                .live
-                .get(&id)
-                .is_some_and(|l| l.state.status == Status::Requested)
-        }) {
-            recovered.waiting += 1;
-        }
     }
 }

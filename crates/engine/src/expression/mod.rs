@@ -15,6 +15,7 @@ mod error;
 mod filters;
 mod json;
 mod scope;
+mod shared;
 mod template;
 mod tree;
 
@@ -26,13 +27,14 @@ use serde_json::Value;
 pub use error::{ExpressionError, PathError};
 pub use json::canonical;
 pub use scope::Scope;
+pub use shared::{Namespace, Shared};
 pub use template::Template;
 pub use tree::TemplateTree;
 
 /// The longest text that is compiled, in bytes.
 pub const MAX_SOURCE_BYTES: usize = 64 * 1024;
 /// The largest result, in bytes of JSON, roughly.
-pub const MAX_RESULT_BYTES: usize = 4 * 1024 * 1024;
+pub const MAX_RESULT_BYTES: usize = 32 * 1024 * 1024;
 /// The deepest result or tree of templates.
 pub const MAX_DEPTH: usize = 128;
 

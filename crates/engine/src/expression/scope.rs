@@ -7,6 +7,8 @@ use minijinja::Value;
 use minijinja::value::Object;
 use serde::Serialize;
 
+use super::shared::Shared;
+
 /// Names and their values. Cloning shares the values.
 #[derive(Debug, Clone, Default)]
 pub struct Scope {
@@ -23,6 +25,13 @@ impl Scope {
     #[must_use]
     pub fn with<T: Serialize + ?Sized>(mut self, name: &'static str, value: &T) -> Self {
         self.names.insert(name, Value::from_serialize(value));
+        self
+    }
+
+    /// The same with one more name, whose value was converted before.
+    #[must_use]
+    pub fn with_shared(mut self, name: &'static str, value: Shared) -> Self {
+        self.names.insert(name, value.0);
         self
     }
 

@@ -24,10 +24,10 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 
-use crate::catalog::Wanted;
 use crate::driver::{Core, Ports, Recovered, Recovery};
 use crate::rule::RuleTrial;
 use crate::state::{Settings, State};
+use crate::workflow::Kept;
 
 pub use runs::{InquiryAnswer, RetryFrom};
 
@@ -265,7 +265,15 @@ impl Engine {
     /// that cannot take it.
     pub async fn request(
         &self,
+        request: ExecutionRequest,
+    ) -> Result<RequestAccepted, ControlError> {
+        self.request_keeping(request, Kept::new()).await
+    }
+
+    async fn request_keeping(
+        &self,
         mut request: ExecutionRequest,
+        kept: Kept,
     ) -> Result<RequestAccepted, ControlError> {
         if let Requested::Adhoc(adhoc) = &mut request.what {
             self.resolve(adhoc)?;
@@ -273,8 +281,12 @@ impl Engine {
         let (sender, receiver) = oneshot::channel();
         let recorded = self.core.apply_with(
             |state, context| {
-                let (decision, id) = state.request(request, context)?;
-                let recorded = state.live.get(&id).map(|live| Arc::new(live.record()));
+                let (decision, id) = state.request(request, kept, context)?;
+                // A workflow without anything to wait for has ended already.
+                let ended = decision.units.iter().flat_map(|unit| &unit.ended);
+                let ended = ended.filter(|ended| ended.spec.id == id).cloned().next();
+                let live = state.live.get(&id).map(|live| Arc::new(live.record()));
+                let recorded = live.or(ended);
                 Ok::<_, ControlError>((decision, recorded))
             },
             move |outcome| {
@@ -538,13 +550,7 @@ impl Engine {
 
     /// Derives the wanted sensors from the enabled rules and hands them to every host.
     pub fn reconcile_sensors(&self) {
-        let Wanted { sensors, broken } = self.core.read(State::wanted_sensors);
-        let wanted = Arc::new(sensors);
-        *self.core.wanted_sensors.lock() = wanted.clone();
-        *self.core.broken_sensors.lock() = broken;
-        for host in self.core.sensor_hosts.lock().iter() {
-            host.reconcile(&wanted);
-        }
+        self.core.reconcile_sensors();
     }
 
     /// What a rule would do with an event, without doing it.
@@ -613,7 +619,7 @@ impl Engine {
         self.core.read(|state| {
             let key = state.settings.signer.verify(token)?;
             let live = state.live.get(&key.execution)?;
-            (live.key() == key && live.state.status.holds_lease()).then_some(key)
+            (live.key() == key && live.holds_lease()).then_some(key)
         })
     }
 

@@ -1,9 +1,26 @@
 //! What a person does to one run: try it again, hold it, let it go on, answer what it asks.
 
-use camshaft_model::{ErrorCode, Execution, ExecutionId, Inquiry, InquiryId, Origin};
-use serde_json::Value;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::{ControlError, Engine, ExecutionRequest, RequestAccepted, Requested};
+use camshaft_model::definition::Workflow;
+use camshaft_model::port::store::PageRequest;
+use camshaft_model::{
+    ErrorCode, Execution, ExecutionId, Inquiry, InquiryId, InquiryStatus, Origin, Ref, Status,
+    TakenFrom, TaskRecord, TaskRef,
+};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::{
+    ControlError, Engine, ExecutionRequest, RequestAccepted, Requested, committed, unavailable,
+};
+use crate::decision::Decision;
+use crate::state::{Context, State};
+use crate::workflow::Kept;
+
+/// So many rows are read at once.
+const PAGE: u32 = 1_000;
 
 /// What a retry of a run keeps of the run that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,11 +65,12 @@ impl Engine {
                 format!("{id} has not ended: it is {}", earlier.state.status),
             ));
         }
-        if from != RetryFrom::Start {
-            todo!("keeping tasks");
-        }
+        let kept = match from {
+            RetryFrom::Start => Kept::new(),
+            from => self.kept_of(&earlier, &from).await?,
+        };
         let spec = &earlier.spec;
-        self.request(ExecutionRequest {
+        let request = ExecutionRequest {
             what: spec
                 .adhoc
                 .clone()
@@ -63,8 +81,95 @@ impl Engine {
             idempotency_key,
             origin: Origin::Retry { of: id },
             trace_parent: None,
-        })
-        .await
+        };
+        self.request_keeping(request, kept).await
+    }
+
+    /// The tasks of a run that has ended whose results a new run may have without running them.
+    async fn kept_of(&self, earlier: &Execution, from: &RetryFrom) -> Result<Kept, ControlError> {
+        let id = earlier.spec.id;
+        let conflict = |message: String| ControlError::new(ErrorCode::Conflict, message);
+        let reference = &earlier.spec.action;
+        let action = self.core.read(|state| state.known_action(reference))?;
+        let Some(workflow) = action.workflow() else {
+            return Err(conflict(format!(
+                "{id} is no run of a workflow: there is nothing to keep"
+            )));
+        };
+        let again = match from {
+            RetryFrom::Task(name) => {
+                let Some((task, _)) = workflow.task(name) else {
+                    return Err(no_task(workflow, reference, name));
+                };
+                workflow.downstream(task)
+            }
+            RetryFrom::Start | RetryFrom::Failed => BTreeSet::new(),
+        };
+        let record = self.store().run(id).await.map_err(unavailable)?;
+        let lap = record.map_or(0, |record| record.lap);
+        let mut kept = Kept::new();
+        for task in self.store().tasks(id).await.map_err(unavailable)? {
+            let known = workflow.task(&task.task.name);
+            let keep = known.is_some_and(|(place, task)| !again.contains(&place) && !task.finally);
+            if !keep || task.task.lap != lap || task.status != Status::Completed {
+                continue;
+            }
+            let result = self.result_of(&task).await?;
+            let record = TaskRecord {
+                run: id,
+                task: TaskRef {
+                    lap: 1,
+                    visit: 1,
+                    ..task.task
+                },
+                execution: None,
+                items: None,
+                result: Some(result),
+                taken_from: Some(TakenFrom::Run { of: id }),
+                awaited: None,
+                until: None,
+                ..task
+            };
+            kept.insert(record.task.name.clone(), record);
+        }
+        Ok(kept)
+    }
+
+    async fn result_of(&self, task: &TaskRecord) -> Result<Arc<Value>, ControlError> {
+        if let Some(result) = &task.result {
+            return Ok(result.clone());
+        }
+        if let Some(execution) = task.execution {
+            let result = self.stored(execution).await?.state.result;
+            return Ok(result.unwrap_or_default());
+        }
+        let mut results = vec![Value::Null; task.items.unwrap_or(0) as usize];
+        let mut after = None;
+        loop {
+            let page = PageRequest { after, limit: PAGE };
+            let children = self.store().children(task.run, page).await;
+            let children = children.map_err(unavailable)?;
+            for child in &children {
+                let Some(place) = &child.spec.task else {
+                    continue;
+                };
+                let whole = TaskRef {
+                    item: None,
+                    ..place.clone()
+                };
+                let slot = place.item.and_then(|item| results.get_mut(item as usize));
+                if whole == task.task
+                    && let Some(slot) = slot
+                    && let Some(result) = &child.state.result
+                {
+                    *slot = Value::clone(result);
+                }
+            }
+            if children.len() < PAGE as usize {
+                return Ok(Arc::new(Value::Array(results)));
+            }
+            after = children.last().map(|child| child.spec.id);
+        }
     }
 
     /// Lets no new task of a run start, nor of the runs below it, until it is resumed. What runs goes
@@ -72,16 +177,22 @@ impl Engine {
     ///
     /// # Errors
     /// It does not exist, is no run of a workflow, or has ended.
-    pub async fn pause(&self, _id: ExecutionId) -> Result<Execution, ControlError> {
-        todo!("pausing runs")
+    pub async fn pause(&self, id: ExecutionId) -> Result<Execution, ControlError> {
+        self.stored(id).await?;
+        self.decide(|state, context| Ok((state.pause(id, context)?, ())))
+            .await?;
+        self.stored(id).await
     }
 
     /// Lets a paused run go on. One that is not paused changes nothing.
     ///
     /// # Errors
     /// It does not exist, is no run of a workflow, or has ended.
-    pub async fn resume(&self, _id: ExecutionId) -> Result<Execution, ControlError> {
-        todo!("resuming runs")
+    pub async fn resume(&self, id: ExecutionId) -> Result<Execution, ControlError> {
+        self.stored(id).await?;
+        self.decide(|state, context| Ok((state.resume(id, context)?, ())))
+            .await?;
+        self.stored(id).await
     }
 
     /// Answers an inquiry. The same answer given again changes nothing.
@@ -91,9 +202,58 @@ impl Engine {
     /// none of its roles.
     pub async fn answer(
         &self,
-        _id: InquiryId,
-        _answer: InquiryAnswer,
+        id: InquiryId,
+        answer: InquiryAnswer,
     ) -> Result<Inquiry, ControlError> {
-        todo!("answering")
+        let known = self.store().inquiry(id).await.map_err(unavailable)?;
+        let known = known.ok_or_else(|| {
+            ControlError::new(ErrorCode::NotFound, format!("there is no inquiry {id}"))
+        })?;
+        let given = if answer.approve {
+            InquiryStatus::Approved
+        } else {
+            InquiryStatus::Rejected
+        };
+        if known.status == given && known.answer.as_ref() == Some(&answer.response) {
+            return Ok(known);
+        }
+        if known.status != InquiryStatus::Open {
+            let status = known.status.as_str();
+            return Err(ControlError::new(
+                ErrorCode::Conflict,
+                format!("inquiry {id} is {status} already"),
+            ));
+        }
+        self.decide(|state, context| state.answer(id, answer, context))
+            .await
+    }
+
+    /// Applies a command and returns after the commit.
+    async fn decide<T>(
+        &self,
+        command: impl FnOnce(&mut State, &Context<'_>) -> Result<(Decision, T), ControlError>,
+    ) -> Result<T, ControlError> {
+        let (sender, receiver) = oneshot::channel();
+        let value = self.core.apply_with(command, move |outcome| {
+            let _ = sender.send(outcome);
+        })?;
+        committed(receiver).await?;
+        Ok(value)
+    }
+}
+
+fn no_task(workflow: &Workflow, reference: &Ref, name: &str) -> ControlError {
+    let error = ControlError::new(
+        ErrorCode::NotFound,
+        format!("{reference} has no task '{name}'"),
+    );
+    let known = workflow.tasks.iter().map(|task| task.name.as_str());
+    let near = known
+        .map(|known| (strsim::jaro_winkler(known, name), known))
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match near {
+        Some((_, known)) => error.hint(format!("did you mean '{known}'?")),
+        None => error,
     }
 }

@@ -5,6 +5,7 @@
 //! each candidate for its [`Verdict`]. [`trial`] (`explain.rs`) evaluates the same parts without
 //! stopping at the first that decides, for people who ask why.
 
+mod awaited;
 mod comparison;
 mod criteria;
 mod explain;
@@ -16,6 +17,7 @@ mod search;
 mod trial;
 mod value;
 
+pub use awaited::{AwaitedEvent, described};
 pub use criteria::check_criterion;
 pub use explain::trial;
 pub use index::{RuleIndex, sensor_key};

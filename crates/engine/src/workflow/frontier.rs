@@ -270,6 +270,11 @@ impl Frontier {
         all
     }
 
+    /// Why nothing new starts, `finally` tasks aside; `None` while nothing keeps others from starting.
+    pub(crate) fn cause(&self) -> Option<&Cause> {
+        self.cause.as_ref()
+    }
+
     /// What the lap has come to; `None` while something runs or may start.
     pub(crate) fn over(&self) -> Option<Lap> {
         let open = |open: &Open| open.active > 0 || open.undecided > 0;

@@ -1,16 +1,30 @@
-//! Which tasks of a run may start, and what the run has come to.
+//! Runs of workflows, without the engine round them.
 //!
-//! [`graph`] is compiled once for each definition, [`frontier`] follows one lap of one run through it,
-//! [`items`] follows one task that fans out. All three are told what happened and answer what follows
-//! from it. They know neither expressions nor executions: whoever asks them renders `when` and the
-//! transitions, starts what they say may start, and records what they say is skipped. What is kept of
-//! a run in the database is enough to make them anew at any instant.
+//! [`program`] is a definition with its expressions compiled and [`graph`] what the planner makes of
+//! it; both are made once for each definition. [`frontier`] follows one lap of one run through the
+//! graph, [`items`] one task that fans out. These know neither expressions nor executions: they are
+//! told what happened and answer what follows from it. [`run`] holds a run together: variables, results,
+//! the tasks that are under way, and what the expressions make of them. What becomes of all that in
+//! executions and rows is decided in `apply/workflow`; what is kept in the database is enough to make
+//! everything here anew at any instant.
 
-pub(crate) mod frontier;
+mod cache;
+mod frontier;
 mod gather;
-pub(crate) mod graph;
-pub(crate) mod items;
+mod graph;
+mod items;
+mod program;
 mod reason;
+mod run;
 
 #[cfg(test)]
 mod frontier_tests;
+
+pub(crate) use cache::ResultCache;
+pub(crate) use frontier::{Cause, Frontier, Lap, Step};
+pub(crate) use items::Fanout;
+pub(crate) use program::{Program, Programs};
+pub(crate) use run::{
+    Active, ActiveItems, ActiveWork, Alarm, Beginning, Kept, NextLap, Run, TaskEnd, first_record,
+    truth,
+};

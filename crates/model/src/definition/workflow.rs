@@ -1,5 +1,6 @@
 //! Workflows that have been checked: one graph, whichever of the two forms it was written in.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -219,6 +220,32 @@ impl Workflow {
             .iter()
             .enumerate()
             .find(|(_, task)| task.name == name)
+    }
+
+    /// A task and every task that comes after it.
+    pub fn downstream(&self, task: usize) -> BTreeSet<usize> {
+        let mut found = BTreeSet::from([task]);
+        let mut open = vec![task];
+        while let Some(before) = open.pop() {
+            let follows = |(_, task): &(usize, &Task)| match &task.entry {
+                Entry::Needs(needs) => needs.iter().any(|need| need.task == before),
+                Entry::Transitions(_) => false,
+            };
+            let by_needs = self.tasks.iter().enumerate().filter(follows);
+            let by_needs: Vec<usize> = by_needs.map(|(place, _)| place).collect();
+            let next = self
+                .tasks
+                .get(before)
+                .into_iter()
+                .flat_map(|task| &task.next);
+            let by_next = next.flat_map(|next| next.to.iter().copied());
+            for after in by_needs.into_iter().chain(by_next) {
+                if found.insert(after) {
+                    open.push(after);
+                }
+            }
+        }
+        found
     }
 }
 

@@ -1,0 +1,252 @@
+//! What a person or a clock does to a run: cancel, deadline, pause, resume, the next lap.
+
+use camshaft_model::port::store::Change;
+use camshaft_model::run::Ending;
+use camshaft_model::{
+    ErrorCode, ExecutionId, ExecutionState, Failure, FailureKind, Object, Status, StepEventType,
+    Transition,
+};
+
+use crate::decision::{Decision, Unit};
+use crate::handle::ControlError;
+use crate::state::{Context, State};
+use crate::workflow::{ActiveWork, Alarm, Run, Step};
+
+impl State {
+    /// Cancels a run: what runs is stopped, what waits ends at once, `finally` tasks run. Cancelling it
+    /// again stops these too.
+    pub(crate) fn cancel_run(
+        &mut self,
+        id: ExecutionId,
+        decision: &mut Decision,
+        context: &Context<'_>,
+    ) {
+        let Some(live) = self.live.get(&id) else {
+            return;
+        };
+        let mut unit = Unit::default();
+        if live.state.status != Status::Canceling {
+            let state = ExecutionState {
+                status: Status::Canceling,
+                ..live.state.clone()
+            };
+            match Transition::new(id, &live.state, &[], state.clone()) {
+                Ok(transition) => unit.moved.push(transition),
+                Err(error) => {
+                    tracing::error!(execution = %id, %error, "not cancelled");
+                    return;
+                }
+            }
+            self.set_state(id, state);
+            if let Some(live) = self.live.get(&id) {
+                unit.tell(live);
+            }
+        }
+        let ending = Ending {
+            status: Status::Cancelled,
+            error: Failure {
+                kind: FailureKind::Cancelled,
+                message: "cancelled while it ran".to_owned(),
+            },
+        };
+        self.stop_run(id, ending, unit, decision, context);
+    }
+
+    /// Lets nothing new start in a run but `finally` tasks, and stops what runs.
+    fn stop_run(
+        &mut self,
+        id: ExecutionId,
+        ending: Ending,
+        mut unit: Unit,
+        decision: &mut Decision,
+        context: &Context<'_>,
+    ) {
+        let Some(run) = self.runs.get_mut(&id) else {
+            return;
+        };
+        run.record.ending = Some(ending);
+        run.dirty = true;
+        if let Some(at) = run.record.next_lap_at.take() {
+            self.alarms.remove(&(at, Alarm::Lap(id)));
+        }
+        for active in run.active.values_mut() {
+            if let ActiveWork::Items(fan) = &mut active.work {
+                fan.fanout.close();
+            }
+        }
+        let children = run.children();
+        // A run that is paused is stopped all the same, and its last tasks are not held.
+        run.record.paused = false;
+        let mut steps = run.frontier.stop();
+        steps.extend(run.frontier.release());
+        steps.extend(self.end_waits(id, &mut unit, context));
+        self.advance(id, steps, &mut unit, decision, context);
+        decision.units.push(unit);
+        for child in children {
+            self.cancel_into(child, decision, context);
+        }
+    }
+
+    /// Lets a run go on, or end, for whose sake an alarm was set.
+    pub(crate) fn alarm(&mut self, alarm: Alarm, decision: &mut Decision, context: &Context<'_>) {
+        match alarm {
+            Alarm::Wait(run, task) => self.wait_is_over(run, task, decision, context),
+            Alarm::Deadline(id) => {
+                let stopped = self
+                    .runs
+                    .get(&id)
+                    .and_then(|run| run.record.ending.as_ref());
+                if stopped.is_some_and(|ending| ending.status != Status::Failed) {
+                    return;
+                }
+                let timeout = self.live.get(&id).and_then(|live| live.action.timeout);
+                let secs = timeout.unwrap_or_default().as_secs_f64();
+                let ending = Ending {
+                    status: Status::TimedOut,
+                    error: Failure {
+                        kind: FailureKind::Timeout,
+                        message: format!("not done within {secs} s"),
+                    },
+                };
+                self.stop_run(id, ending, Unit::default(), decision, context);
+            }
+            Alarm::Lap(id) => {
+                let Some(run) = self.runs.get_mut(&id) else {
+                    return;
+                };
+                run.turn();
+                let mut unit = Unit::default();
+                run.announce_cycle(&mut unit, context);
+                let held = self.is_held(id);
+                let Some(run) = self.runs.get_mut(&id) else {
+                    return;
+                };
+                if held {
+                    run.frontier.hold();
+                }
+                let steps = run.frontier.begin();
+                self.advance(id, steps, &mut unit, decision, context);
+                decision.units.push(unit);
+            }
+        }
+    }
+
+    /// Whether a run, or one above it, is paused.
+    pub(super) fn is_held(&self, id: ExecutionId) -> bool {
+        self.runs.get(&id).is_some_and(Run::is_paused)
+            || self
+                .live
+                .get(&id)
+                .is_some_and(|live| self.paused_by(live).is_some())
+    }
+
+    /// Holds a run and the runs below it.
+    ///
+    /// # Errors
+    /// It is no run that is under way.
+    pub(crate) fn pause(
+        &mut self,
+        id: ExecutionId,
+        context: &Context<'_>,
+    ) -> Result<Decision, ControlError> {
+        let run = self.runs.get_mut(&id).ok_or_else(|| not_under_way(id))?;
+        let mut decision = Decision::default();
+        if run.record.ending.is_some() {
+            return Err(ControlError::new(
+                ErrorCode::Conflict,
+                format!("{id} is ending; what has failed or was stopped cannot be paused"),
+            ));
+        }
+        if run.record.paused {
+            return Ok(decision);
+        }
+        run.record.paused = true;
+        let below = self.below(id);
+        for execution in &below {
+            if let Some(run) = self.runs.get_mut(execution) {
+                run.frontier.hold();
+            }
+            let waits = self.live.get(execution).is_some_and(|live| {
+                live.state.status == Status::Requested && live.state.not_before.is_none()
+            });
+            if waits {
+                self.dequeue(*execution);
+            }
+        }
+        decision.units.push(self.note_pause(id, true, context));
+        Ok(decision)
+    }
+
+    /// Lets a run and the runs below it go on.
+    ///
+    /// # Errors
+    /// It is no run that is under way.
+    pub(crate) fn resume(
+        &mut self,
+        id: ExecutionId,
+        context: &Context<'_>,
+    ) -> Result<Decision, ControlError> {
+        let run = self.runs.get_mut(&id).ok_or_else(|| not_under_way(id))?;
+        let mut decision = Decision::default();
+        if !run.record.paused {
+            return Ok(decision);
+        }
+        run.record.paused = false;
+        let mut unit = self.note_pause(id, false, context);
+        for execution in self.below(id) {
+            if self.is_held(execution) {
+                continue;
+            }
+            let steps: Vec<Step> = self
+                .runs
+                .get_mut(&execution)
+                .map(|run| run.frontier.release())
+                .unwrap_or_default();
+            self.advance(execution, steps, &mut unit, &mut decision, context);
+            let waits = self
+                .live
+                .get(&execution)
+                .is_some_and(|live| live.state.status == Status::Requested);
+            if waits {
+                self.enqueue(execution);
+            }
+        }
+        decision.units.insert(0, unit);
+        self.admit(context, &mut decision);
+        Ok(decision)
+    }
+
+    /// A run and every execution below it that is not terminal, each after the one above it.
+    fn below(&self, id: ExecutionId) -> Vec<ExecutionId> {
+        let mut found = vec![id];
+        let mut next = 0;
+        while let Some(run) = found.get(next) {
+            let children = self.runs.get(run).map(Run::children);
+            found.extend(children.unwrap_or_default());
+            next += 1;
+        }
+        found
+    }
+
+    fn note_pause(&self, id: ExecutionId, paused: bool, context: &Context<'_>) -> Unit {
+        let mut unit = Unit::default();
+        if let Some(run) = self.runs.get(&id) {
+            unit.changes
+                .push(Change::PutRun(Box::new(run.record.clone())));
+        }
+        if let Some(live) = self.live.get(&id) {
+            let payload = Object::from_iter([("paused".to_owned(), paused.into())]);
+            unit.steps
+                .push(live.step(StepEventType::TaskPaused, payload, context));
+            unit.tell(live);
+        }
+        unit
+    }
+}
+
+fn not_under_way(id: ExecutionId) -> ControlError {
+    ControlError::new(
+        ErrorCode::Conflict,
+        format!("{id} is no run of a workflow that is under way"),
+    )
+}

@@ -1,0 +1,263 @@
+//! The end of a task: what it publishes, which transitions it takes, what the planner makes of it.
+
+use camshaft_model::port::store::Change;
+use camshaft_model::run::CachedResult;
+use camshaft_model::{Execution, ExecutionId, Object, Status, StepEventType, TaskRecord};
+
+use super::start::Ended;
+use crate::decision::{Decision, Unit};
+use crate::state::{Context, State};
+use crate::workflow::{ActiveWork, Run, Step, TaskEnd, truth};
+
+impl State {
+    /// Takes the end of an execution into the run that it was a part of.
+    pub(crate) fn child_ended(
+        &mut self,
+        child: &Execution,
+        unit: &mut Unit,
+        decision: &mut Decision,
+        context: &Context<'_>,
+    ) {
+        let (Some(parent), Some(place)) = (child.spec.parent, &child.spec.task) else {
+            return;
+        };
+        let Some(mut run) = self.runs.remove(&parent) else {
+            return;
+        };
+        let task = run.program.workflow.task(&place.name).map(|(task, _)| task);
+        let current = task.filter(|_| place.lap == run.record.lap);
+        let ended = current.and_then(|task| {
+            let end = self.child_end(&mut run, task, child, unit, context)?;
+            Some((task, end))
+        });
+        let steps = ended.map(|(task, end)| self.settle_active(&mut run, task, end, unit, context));
+        self.runs.insert(parent, run);
+        if let Some(steps) = steps {
+            self.advance(parent, steps, unit, decision, context);
+        }
+    }
+
+    /// How the task of an execution that ended has ended, if it has.
+    fn child_end(
+        &mut self,
+        run: &mut Run,
+        task: usize,
+        child: &Execution,
+        unit: &mut Unit,
+        context: &Context<'_>,
+    ) -> Option<TaskEnd> {
+        let state = &child.state;
+        let mut active = run.active.remove(&task)?;
+        let end = match &mut active.work {
+            ActiveWork::Child(id) if *id == child.spec.id => Some(TaskEnd {
+                status: state.status,
+                result: state.result.clone().unwrap_or_default(),
+                error: state.error.clone(),
+                attempt: state.attempt,
+                errors: None,
+            }),
+            ActiveWork::Items(fan) => {
+                let item = child.spec.task.as_ref().and_then(|place| place.item)?;
+                let error = (state.status != Status::Completed).then(|| {
+                    let error = state.error.as_ref();
+                    error.map_or_else(|| state.status.to_string(), |e| e.message.clone())
+                });
+                if state.status == Status::Cancelled {
+                    fan.cancelled |= run.record.ending.is_some();
+                }
+                fan.ended(item, state.result.clone(), error);
+                let place = active.record.task.clone();
+                self.start_items(run, task, fan, &place, unit, context)
+            }
+            _ => None,
+        };
+        run.active.insert(task, active);
+        end
+    }
+
+    /// Ends a task that was under way.
+    pub(super) fn settle_active(
+        &mut self,
+        run: &mut Run,
+        task: usize,
+        end: TaskEnd,
+        unit: &mut Unit,
+        context: &Context<'_>,
+    ) -> Vec<Step> {
+        let Some(active) = run.active.remove(&task) else {
+            return Vec::new();
+        };
+        self.forget_wait(run.id(), task, &active);
+        let ended = Ended {
+            record: active.record,
+            cache_key: active.cache_key,
+            end,
+        };
+        self.settle(run, task, ended, unit, context)
+    }
+
+    /// Records the end of a task and gives what follows from it.
+    pub(super) fn settle(
+        &mut self,
+        run: &mut Run,
+        task: usize,
+        ended: Ended,
+        unit: &mut Unit,
+        context: &Context<'_>,
+    ) -> Vec<Step> {
+        let Ended {
+            mut record,
+            cache_key,
+            end,
+        } = ended;
+        let (end, taken) = run.conclude_task(task, end);
+        run.tell(&record.task.name, &end);
+        record.status = end.status;
+        record.error.clone_from(&end.error);
+        record.ended_at = Some(context.now);
+        let has_execution = record.execution.is_some() || record.items.is_some();
+        if !has_execution && end.status == Status::Completed {
+            record.result = Some(end.result.clone());
+        }
+        if let Some(key) = cache_key.filter(|_| end.status == Status::Completed) {
+            self.keep_result(run, task, key, &end, unit, context);
+        }
+        unit.steps.push(run.task_ended(&record, &end, context));
+        unit.changes.push(Change::PutTask(Box::new(record)));
+        run.frontier.settle(task, end.status, &taken)
+    }
+
+    fn keep_result(
+        &mut self,
+        run: &Run,
+        task: usize,
+        key: String,
+        end: &TaskEnd,
+        unit: &mut Unit,
+        context: &Context<'_>,
+    ) {
+        let Some(cache) = run.task(task).and_then(|task| task.cache.as_ref()) else {
+            return;
+        };
+        let cached = CachedResult {
+            key,
+            result: end.result.clone(),
+            kept_at: context.now,
+            expires_at: context.now + cache.ttl,
+        };
+        self.cache.put(&cached, context.now);
+        unit.changes.push(Change::PutCached(Box::new(cached)));
+    }
+
+    /// Settles every wait of a run for a person or an event, because the run is stopped.
+    pub(super) fn end_waits(
+        &mut self,
+        id: ExecutionId,
+        unit: &mut Unit,
+        context: &Context<'_>,
+    ) -> Vec<Step> {
+        let Some(mut run) = self.runs.remove(&id) else {
+            return Vec::new();
+        };
+        let mut steps = Vec::new();
+        for task in run.waits() {
+            let end = TaskEnd::ended(
+                Status::Cancelled,
+                camshaft_model::FailureKind::Cancelled,
+                "the run was stopped while it waited",
+            );
+            self.withdraw(&run, task, unit, context);
+            steps.extend(self.settle_active(&mut run, task, end, unit, context));
+        }
+        self.runs.insert(id, run);
+        steps
+    }
+}
+
+impl Run {
+    /// Publishes what a task that ended publishes, and finds the transitions that are taken. A task
+    /// whose expressions cannot be evaluated has failed.
+    fn conclude_task(&mut self, task: usize, end: TaskEnd) -> (TaskEnd, Vec<usize>) {
+        let program = self.program.clone();
+        let (Some(definition), Some(expressions)) =
+            (program.workflow.tasks.get(task), program.tasks.get(task))
+        else {
+            return (end, Vec::new());
+        };
+        let name = &definition.name;
+        // Its own end is in scope by its name too.
+        self.tell(name, &end);
+        let scope = self.end_scope(&end);
+        let failed = |message: String| {
+            let failure = TaskEnd::expression(format!("tasks.{name}.{message}"));
+            TaskEnd {
+                attempt: end.attempt,
+                ..failure
+            }
+        };
+        if end.status == Status::Completed
+            && let Err(error) = self.assign(&expressions.publish, &scope)
+        {
+            let error = error
+                .trim_start_matches(&format!("tasks.{name}."))
+                .to_owned();
+            return (failed(error), Vec::new());
+        }
+        let mut taken = Vec::new();
+        for (next, (when, publish)) in definition.next.iter().zip(&expressions.next) {
+            let is_taken = match when {
+                None => end.status == Status::Completed,
+                Some(_) if end.status == Status::Skipped => false,
+                Some(when) => match truth(when, &scope) {
+                    Ok(truth) => truth,
+                    Err(error) => return (failed(format!("next.when: {error}")), Vec::new()),
+                },
+            };
+            if !is_taken {
+                continue;
+            }
+            if let Err(error) = self.assign(publish, &scope) {
+                let error = error
+                    .trim_start_matches(&format!("tasks.{name}."))
+                    .to_owned();
+                return (failed(error), Vec::new());
+            }
+            taken.extend(next.to.iter().copied());
+        }
+        (end, taken)
+    }
+
+    /// The line of the event log that tells of the end of a task.
+    fn task_ended(
+        &self,
+        record: &TaskRecord,
+        end: &TaskEnd,
+        context: &Context<'_>,
+    ) -> camshaft_model::StepEventDraft {
+        if end.status == Status::Skipped {
+            let reason = record.reason.clone().unwrap_or_default();
+            let payload = Object::from_iter([("reason".to_owned(), reason.into())]);
+            return self.step(record, StepEventType::StepSkipped, payload, context);
+        }
+        let event_type = match end.status {
+            Status::Completed => StepEventType::TaskCompleted,
+            Status::Cancelled => StepEventType::TaskCancelled,
+            _ => StepEventType::TaskFailed,
+        };
+        let started_at = Some(record.started_at);
+        let mut payload = super::end_payload(end.status, end.error.as_ref(), started_at, context);
+        if let Some(total) = record.items {
+            payload.insert("items".into(), total.into());
+            let failed = end.errors.iter().flatten().flatten().count();
+            payload.insert("items_failed".into(), failed.into());
+        }
+        if let Some(taken_from) = &record.taken_from {
+            let value = serde_json::to_value(taken_from).unwrap_or_default();
+            payload.insert("taken_from".into(), value);
+        }
+        if record.task.visit > 1 {
+            payload.insert("visit".into(), record.task.visit.into());
+        }
+        self.step(record, event_type, payload, context)
+    }
+}

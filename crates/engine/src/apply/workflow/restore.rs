@@ -1,0 +1,297 @@
+//! Taking up runs that an earlier engine left, from what is recorded of them.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use camshaft_model::definition::workflow::{Task, Work};
+use camshaft_model::port::store::Change;
+use camshaft_model::{
+    Execution, ExecutionId, Inquiry, RunRecord, Status, TakenFrom, TaskRecord, TaskRef,
+};
+use serde_json::Value;
+
+use crate::decision::{Decision, Unit};
+use crate::state::{Context, State};
+use crate::workflow::{
+    self, Active, ActiveItems, ActiveWork, Alarm, Cause, Fanout, Frontier, Kept, Run, Step, TaskEnd,
+};
+
+/// Everything that is recorded of a run that has not ended.
+#[derive(Debug, Clone)]
+pub(crate) struct RunRows {
+    pub(crate) record: RunRecord,
+    /// In the order in which they started.
+    pub(crate) tasks: Vec<TaskRecord>,
+    /// The lists of the tasks that fan out and have not ended.
+    pub(crate) items: Vec<(TaskRef, Arc<Value>)>,
+    /// Its executions, oldest first, ended or not.
+    pub(crate) children: Vec<Execution>,
+    /// Its open questions.
+    pub(crate) inquiries: Vec<Inquiry>,
+}
+
+impl State {
+    /// Takes up a run as it is recorded; its own execution is known already. Gives what may start and
+    /// has not, for [`continue_run`](Self::continue_run) once everything is taken up.
+    ///
+    /// # Errors
+    /// Its definition is gone.
+    pub(crate) fn take_run(&mut self, rows: RunRows) -> Result<Vec<Step>, String> {
+        let id = rows.record.execution;
+        let lap = rows.record.lap;
+        let waits = self
+            .live
+            .get(&id)
+            .is_some_and(|live| live.state.status == Status::Requested);
+        if let Some(live) = self.live.get_mut(&id) {
+            live.lap = lap;
+        }
+        if waits {
+            let kept: Kept = rows
+                .tasks
+                .into_iter()
+                .filter(|task| matches!(task.taken_from, Some(TakenFrom::Run { .. })))
+                .map(|task| (task.task.name.clone(), task))
+                .collect();
+            if !kept.is_empty() {
+                self.kept.insert(id, kept);
+            }
+            return Ok(Vec::new());
+        }
+        let mut run = self.new_run(rows.record.clone())?;
+        let program = run.program.clone();
+        let mut past = Past::new(rows, lap);
+        let mut settled = Vec::new();
+        let mut active = Vec::new();
+        for record in std::mem::take(&mut past.tasks) {
+            let Some((task, definition)) = program.workflow.task(&record.task.name) else {
+                continue;
+            };
+            if record.status.is_terminal() {
+                settled.push((task, record.task.visit, record.status));
+                run.tell(&definition.name, &past.end_of(&record, definition));
+                continue;
+            }
+            active.push((task, record.task.visit));
+            let entry = self.active(&run, task, definition, record, &mut past);
+            if let Some(entry) = entry {
+                run.active.insert(task, entry);
+            }
+        }
+        let arrivals = run.recorded_arrivals();
+        let cause = run.record.ending.as_ref().map(|_| Cause::Outside);
+        let held = run.is_paused() || self.is_held(id);
+        let (frontier, steps) = Frontier::restore(
+            run.program.graph.clone(),
+            run.program.workflow.clone(),
+            settled,
+            active,
+            &arrivals,
+            cause,
+            held,
+        );
+        run.frontier = frontier;
+        run.dirty = false;
+        if let Some(at) = run.deadline {
+            self.alarms.insert((at, Alarm::Deadline(id)));
+        }
+        if let Some(at) = run.record.next_lap_at {
+            self.alarms.insert((at, Alarm::Lap(id)));
+        }
+        self.runs.insert(id, run);
+        Ok(steps)
+    }
+
+    /// Notes what a run that was asked for keeps of an earlier one.
+    pub(crate) fn keep(&mut self, id: ExecutionId, mut kept: Kept, unit: &mut Unit) {
+        if kept.is_empty() {
+            return;
+        }
+        for task in kept.values_mut() {
+            task.run = id;
+        }
+        let record = workflow::first_record(id, 0);
+        unit.changes.push(Change::PutRun(Box::new(record)));
+        let tasks = kept.values().cloned().map(Box::new);
+        unit.changes.extend(tasks.map(Change::PutTask));
+        self.kept.insert(id, kept);
+    }
+
+    /// Lets a run go on that was taken up: whatever may start and has not.
+    pub(crate) fn continue_run(
+        &mut self,
+        id: ExecutionId,
+        steps: Vec<Step>,
+        context: &Context<'_>,
+    ) -> Decision {
+        let mut decision = Decision::default();
+        let mut unit = Unit::default();
+        self.advance(id, steps, &mut unit, &mut decision, context);
+        if !unit.is_empty() {
+            decision.units.insert(0, unit);
+        }
+        decision
+    }
+
+    fn active(
+        &mut self,
+        run: &Run,
+        task: usize,
+        definition: &Task,
+        record: TaskRecord,
+        past: &mut Past,
+    ) -> Option<Active> {
+        if let Some(until) = record.until {
+            self.alarms.insert((until, Alarm::Wait(run.id(), task)));
+        }
+        let work = match (&definition.work, record.execution) {
+            (Work::Action { .. }, Some(id)) => ActiveWork::Child(id),
+            (Work::Action { .. }, None) => {
+                let mut fan = past.fan(&record, definition)?;
+                if run.record.ending.is_some() {
+                    fan.fanout.close();
+                }
+                ActiveWork::Items(Box::new(fan))
+            }
+            (Work::Inquiry(_), _) => {
+                let inquiry = past.inquiry(&record.task)?;
+                self.inquiries.insert(inquiry.id, (run.id(), task));
+                ActiveWork::Inquiry(Box::new(inquiry))
+            }
+            (Work::WaitFor(awaited), _) => {
+                let patterns = record.awaited.as_ref().map(|awaited| &awaited["patterns"]);
+                let patterns = patterns.and_then(Value::as_array).cloned();
+                ActiveWork::Event(self.listen(run, task, awaited, patterns.unwrap_or_default()))
+            }
+            (Work::Nothing, _) => return None,
+        };
+        Some(Active {
+            record,
+            cache_key: None,
+            work,
+        })
+    }
+}
+
+/// What is recorded, by where it belongs.
+struct Past {
+    tasks: Vec<TaskRecord>,
+    items: Vec<(TaskRef, Arc<Value>)>,
+    inquiries: Vec<Inquiry>,
+    single: HashMap<ExecutionId, Execution>,
+    /// Executions of items by their task.
+    of_items: HashMap<TaskRef, Vec<Execution>>,
+}
+
+impl Past {
+    fn new(rows: RunRows, lap: u32) -> Self {
+        let mut single = HashMap::new();
+        let mut of_items: HashMap<TaskRef, Vec<Execution>> = HashMap::new();
+        for child in rows.children {
+            let Some(place) = child.spec.task.clone().filter(|place| place.lap == lap) else {
+                continue;
+            };
+            if place.item.is_some() {
+                let task = TaskRef {
+                    item: None,
+                    ..place
+                };
+                of_items.entry(task).or_default().push(child);
+            } else {
+                single.insert(child.spec.id, child);
+            }
+        }
+        let tasks = rows.tasks.into_iter();
+        Self {
+            tasks: tasks.filter(|task| task.task.lap == lap).collect(),
+            items: rows.items,
+            inquiries: rows.inquiries,
+            single,
+            of_items,
+        }
+    }
+
+    /// How a task that has ended ended.
+    fn end_of(&self, record: &TaskRecord, definition: &Task) -> TaskEnd {
+        let end = TaskEnd {
+            status: record.status,
+            result: record.result.clone().unwrap_or_default(),
+            error: record.error.clone(),
+            attempt: u32::from(record.status != Status::Skipped),
+            errors: None,
+        };
+        if let Some(child) = record.execution.and_then(|id| self.single.get(&id)) {
+            return TaskEnd {
+                result: child.state.result.clone().unwrap_or_default(),
+                attempt: child.state.attempt,
+                ..end
+            };
+        }
+        if record.taken_from.is_some() || record.items.is_none() {
+            return end;
+        }
+        let Some(fan) = self.fan(record, definition) else {
+            return end;
+        };
+        let gathered = fan.end(true);
+        TaskEnd {
+            result: gathered.result,
+            errors: gathered.errors,
+            ..end
+        }
+    }
+
+    fn fan(&self, record: &TaskRecord, definition: &Task) -> Option<ActiveItems> {
+        let total = record.items?;
+        let declared = definition.items.as_ref()?;
+        let items = self.items.iter().find(|(task, _)| *task == record.task);
+        let items = items.map_or_else(
+            || Arc::new(Value::Array(vec![Value::Null; total as usize])),
+            |(_, items)| items.clone(),
+        );
+        let children = self
+            .of_items
+            .get(&record.task)
+            .map_or(&[][..], Vec::as_slice);
+        let place = |child: &Execution| child.spec.task.as_ref().and_then(|task| task.item);
+        let is_over = |child: &&Execution| child.state.status.is_terminal();
+        // One that is not there, and later ones are, failed before it was an execution.
+        let there: BTreeSet<u32> = children.iter().filter_map(place).collect();
+        let begun = there.last().map_or(0, |last| last + 1);
+        let never: Vec<u32> = (0..begun).filter(|item| !there.contains(item)).collect();
+        let ended = children
+            .iter()
+            .filter(is_over)
+            .filter_map(|child| Some((place(child)?, child.state.status == Status::Completed)));
+        let running = children
+            .iter()
+            .filter(|child| !is_over(child))
+            .filter_map(place);
+        let ended = ended.chain(never.iter().map(|item| (*item, false)));
+        let fanout = Fanout::restore(total, declared, ended, running);
+        let mut fan = ActiveItems::new(fanout, items);
+        let unknown = |item: &u32| (*item, "its parameters could not be made".to_owned());
+        fan.errors = never.iter().map(unknown).collect();
+        for child in children {
+            let Some(item) = place(child) else { continue };
+            let status = child.state.status;
+            if !status.is_terminal() {
+                fan.running.insert(item, child.spec.id);
+            } else if status == Status::Completed {
+                if let Some(slot) = fan.results.get_mut(item as usize) {
+                    *slot = child.state.result.clone();
+                }
+            } else {
+                let error = child.state.error.as_ref();
+                let message = error.map_or_else(|| status.to_string(), |e| e.message.clone());
+                fan.errors.insert(item, message);
+            }
+        }
+        Some(fan)
+    }
+
+    fn inquiry(&mut self, task: &TaskRef) -> Option<Inquiry> {
+        let place = self.inquiries.iter().position(|i| i.task == *task)?;
+        Some(self.inquiries.swap_remove(place))
+    }
+}

@@ -1,0 +1,363 @@
+//! Tasks that wait for a person or an event.
+
+use camshaft_model::definition::Criterion;
+use camshaft_model::definition::workflow::{Awaited, OnTimeout, Question, Work};
+use camshaft_model::port::store::Change;
+use camshaft_model::{
+    ErrorCode, Event, ExecutionId, FailureKind, Inquiry, InquiryId, InquiryStatus, Object, Status,
+    StepEventType, TaskRecord,
+};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+use super::start::Begun;
+use crate::decision::{Decision, Effect, Unit};
+use crate::handle::{ControlError, InquiryAnswer};
+use crate::parameters;
+use crate::rule::AwaitedEvent;
+use crate::state::{Context, State};
+use crate::workflow::{Active, ActiveWork, Alarm, Run, TaskEnd};
+
+impl State {
+    /// Asks a person.
+    pub(super) fn ask(
+        &mut self,
+        run: &Run,
+        task: usize,
+        question: &Question,
+        record: &mut TaskRecord,
+        unit: &mut Unit,
+        context: &Context<'_>,
+    ) -> Begun<ActiveWork> {
+        let name = &record.task.name;
+        let program = run.program.tasks.get(task);
+        let prompt = program.and_then(|program| program.prompt.as_ref());
+        let prompt = match prompt.map(|prompt| prompt.render(&run.scope())) {
+            Some(Ok(Value::String(prompt))) => prompt,
+            Some(Ok(other)) => other.to_string(),
+            Some(Err(error)) => {
+                let message = format!("tasks.{name}.inquiry.prompt: {error}");
+                return Err(Box::new(TaskEnd::expression(message)));
+            }
+            None => String::new(),
+        };
+        let inquiry = Inquiry {
+            id: InquiryId::new(context.entropy.uuid(context.now)),
+            run: run.id(),
+            root: run.spec.root,
+            task: record.task.clone(),
+            prompt,
+            schema: question.schema.clone(),
+            roles: question.roles.clone(),
+            created_at: context.now,
+            expires_at: self.set_timeout(run, task, context),
+            status: InquiryStatus::Open,
+            answer: None,
+            answered_by: None,
+            closed_at: None,
+        };
+        self.inquiries.insert(inquiry.id, (run.id(), task));
+        record.status = Status::Waiting;
+        record.until = inquiry.expires_at;
+        let payload = Object::from_iter([
+            ("reason".to_owned(), "waits for a person".into()),
+            ("inquiry".to_owned(), inquiry.id.to_string().into()),
+            ("prompt".to_owned(), inquiry.prompt.clone().into()),
+        ]);
+        unit.steps
+            .push(run.step(record, StepEventType::TaskBlocked, payload, context));
+        unit.changes
+            .push(Change::PutInquiry(Box::new(inquiry.clone())));
+        Ok(ActiveWork::Inquiry(Box::new(inquiry)))
+    }
+
+    /// Waits for an event.
+    pub(super) fn await_event(
+        &mut self,
+        run: &Run,
+        task: usize,
+        awaited: &Awaited,
+        record: &mut TaskRecord,
+        unit: &mut Unit,
+        context: &Context<'_>,
+    ) -> Begun<ActiveWork> {
+        let program = run.program.tasks.get(task);
+        let patterns = program.map_or(Ok(Value::Null), |program| program.with.render(&run.scope()));
+        let patterns = match patterns {
+            Ok(Value::Array(patterns)) => patterns,
+            Ok(_) => Vec::new(),
+            Err(error) => return Err(Box::new(TaskEnd::expression(error.to_string()))),
+        };
+        record.status = Status::Waiting;
+        record.awaited = Some(json!({ "trigger": awaited.trigger, "patterns": patterns }));
+        record.until = self.set_timeout(run, task, context);
+        let payload = Object::from_iter([
+            ("reason".to_owned(), "waits for an event".into()),
+            ("trigger".to_owned(), awaited.trigger.to_string().into()),
+        ]);
+        unit.steps
+            .push(run.step(record, StepEventType::TaskBlocked, payload, context));
+        unit.effects.push(Effect::Sensors);
+        Ok(ActiveWork::Event(self.listen(run, task, awaited, patterns)))
+    }
+
+    /// Has events of a trigger shown to a task.
+    pub(super) fn listen(
+        &mut self,
+        run: &Run,
+        task: usize,
+        awaited: &Awaited,
+        patterns: Vec<Value>,
+    ) -> AwaitedEvent {
+        let criteria = awaited.criteria.iter().zip(patterns);
+        let criteria = criteria.map(|(criterion, pattern)| Criterion {
+            pattern,
+            ..criterion.clone()
+        });
+        self.awaited
+            .entry(awaited.trigger.clone())
+            .or_default()
+            .insert((run.id(), task));
+        AwaitedEvent::new(
+            awaited.trigger.clone(),
+            awaited.parameters.clone(),
+            criteria.collect(),
+        )
+    }
+
+    fn set_timeout(
+        &mut self,
+        run: &Run,
+        task: usize,
+        context: &Context<'_>,
+    ) -> Option<camshaft_model::Timestamp> {
+        let until = context.now + run.task(task)?.timeout?;
+        self.alarms.insert((until, Alarm::Wait(run.id(), task)));
+        Some(until)
+    }
+
+    /// Looks forward to nothing more for a task.
+    pub(super) fn forget_wait(&mut self, run: ExecutionId, task: usize, active: &Active) {
+        if let Some(until) = active.record.until {
+            self.alarms.remove(&(until, Alarm::Wait(run, task)));
+        }
+        match &active.work {
+            ActiveWork::Inquiry(inquiry) => {
+                self.inquiries.remove(&inquiry.id);
+            }
+            ActiveWork::Event(awaited) => {
+                if let Some(tasks) = self.awaited.get_mut(awaited.trigger()) {
+                    tasks.remove(&(run, task));
+                    if tasks.is_empty() {
+                        self.awaited.remove(awaited.trigger());
+                    }
+                }
+            }
+            ActiveWork::Child(_) | ActiveWork::Items(_) => {}
+        }
+    }
+
+    /// Shows an event to the tasks that wait for one of its kind. What it leads to is stored with it.
+    pub(crate) fn meet_waits(
+        &mut self,
+        event: &Event,
+        unit: &mut Unit,
+        decision: &mut Decision,
+        context: &Context<'_>,
+    ) {
+        let Some(waiting) = self.awaited.get(&event.draft.trigger).cloned() else {
+            return;
+        };
+        for (id, task) in waiting {
+            let accepts = self
+                .runs
+                .get(&id)
+                .map(|run| run.accepts(task, event, context.now));
+            let end = match accepts {
+                Some(Ok(true)) => TaskEnd::completed(Arc::new(
+                    json!({ "event": event.id, "payload": event.draft.payload }),
+                )),
+                Some(Err(error)) => TaskEnd::expression(format!("wait_for.when: {error}")),
+                Some(Ok(false)) | None => continue,
+            };
+            unit.effects.push(Effect::Sensors);
+            self.end_wait(id, task, end, unit, decision, context);
+        }
+    }
+
+    fn end_wait(
+        &mut self,
+        id: ExecutionId,
+        task: usize,
+        end: TaskEnd,
+        unit: &mut Unit,
+        decision: &mut Decision,
+        context: &Context<'_>,
+    ) {
+        let Some(mut run) = self.runs.remove(&id) else {
+            return;
+        };
+        let steps = self.settle_active(&mut run, task, end, unit, context);
+        self.runs.insert(id, run);
+        self.advance(id, steps, unit, decision, context);
+    }
+
+    /// Ends a wait whose time is over.
+    pub(super) fn wait_is_over(
+        &mut self,
+        id: ExecutionId,
+        task: usize,
+        decision: &mut Decision,
+        context: &Context<'_>,
+    ) {
+        let Some(run) = self.runs.get_mut(&id) else {
+            return;
+        };
+        let program = run.program.clone();
+        let Some(definition) = program.workflow.tasks.get(task) else {
+            return;
+        };
+        let Some(active) = run.active.get_mut(&task) else {
+            return;
+        };
+        let (on_timeout, what) = match &definition.work {
+            Work::Inquiry(question) => (question.on_timeout, "nobody answered in time"),
+            Work::WaitFor(awaited) => (awaited.on_timeout, "no such event came in time"),
+            Work::Action { .. } | Work::Nothing => return,
+        };
+        let mut unit = Unit::default();
+        if let ActiveWork::Inquiry(inquiry) = &active.work {
+            let expired = Inquiry {
+                status: InquiryStatus::Expired,
+                closed_at: Some(context.now),
+                ..Inquiry::clone(inquiry)
+            };
+            unit.changes.push(Change::PutInquiry(Box::new(expired)));
+        } else {
+            unit.effects.push(Effect::Sensors);
+        }
+        let end = match on_timeout {
+            OnTimeout::Fail => TaskEnd::ended(Status::TimedOut, FailureKind::Timeout, what),
+            OnTimeout::Skip => {
+                active.record.reason = Some(what.to_owned());
+                TaskEnd::skipped()
+            }
+        };
+        self.end_wait(id, task, end, &mut unit, decision, context);
+        decision.units.push(unit);
+    }
+
+    /// Takes back what a task asked, because its run is stopped.
+    pub(super) fn withdraw(
+        &mut self,
+        run: &Run,
+        task: usize,
+        unit: &mut Unit,
+        context: &Context<'_>,
+    ) {
+        match run.active.get(&task).map(|active| &active.work) {
+            Some(ActiveWork::Inquiry(inquiry)) => {
+                let withdrawn = Inquiry {
+                    status: InquiryStatus::Withdrawn,
+                    closed_at: Some(context.now),
+                    ..Inquiry::clone(inquiry)
+                };
+                unit.changes.push(Change::PutInquiry(Box::new(withdrawn)));
+            }
+            Some(ActiveWork::Event(_)) => unit.effects.push(Effect::Sensors),
+            _ => {}
+        }
+    }
+
+    /// Takes a person's answer to an open inquiry. Its unit is the first of the decision.
+    ///
+    /// # Errors
+    /// It is not open, who answers may not, or the answer does not fit its schema.
+    pub(crate) fn answer(
+        &mut self,
+        id: InquiryId,
+        answer: InquiryAnswer,
+        context: &Context<'_>,
+    ) -> Result<(Decision, Inquiry), ControlError> {
+        let conflict = || {
+            ControlError::new(
+                ErrorCode::Conflict,
+                format!("inquiry {id} is not open any more"),
+            )
+        };
+        let (run_id, task) = *self.inquiries.get(&id).ok_or_else(conflict)?;
+        let work = self
+            .runs
+            .get(&run_id)
+            .and_then(|run| run.active.get(&task))
+            .map(|active| &active.work);
+        let Some(ActiveWork::Inquiry(inquiry)) = work else {
+            return Err(conflict());
+        };
+        may_answer(inquiry, &answer)?;
+        if answer.approve
+            && let Some(schema) = &inquiry.schema
+        {
+            parameters::validate(schema, &answer.response).map_err(|problem| {
+                ControlError::new(
+                    ErrorCode::InvalidParameters,
+                    format!("the response does not fit the inquiry's schema: {problem}"),
+                )
+            })?;
+        }
+        let status = if answer.approve {
+            InquiryStatus::Approved
+        } else {
+            InquiryStatus::Rejected
+        };
+        let closed = Inquiry {
+            status,
+            answer: Some(answer.response.clone()),
+            answered_by: Some(answer.by.clone()),
+            closed_at: Some(context.now),
+            ..Inquiry::clone(inquiry)
+        };
+        let mut unit = Unit::default();
+        unit.changes
+            .push(Change::PutInquiry(Box::new(closed.clone())));
+        let end = if answer.approve {
+            TaskEnd::completed(Arc::new(json!({
+                "approved": true, "response": answer.response, "by": answer.by,
+            })))
+        } else {
+            let message = match &answer.response {
+                Value::Null => format!("rejected by {}", answer.by),
+                response => format!("rejected by {}: {response}", answer.by),
+            };
+            TaskEnd::ended(Status::Failed, FailureKind::Rejected, message)
+        };
+        let mut decision = Decision::default();
+        self.end_wait(run_id, task, end, &mut unit, &mut decision, context);
+        decision.units.insert(0, unit);
+        self.admit(context, &mut decision);
+        Ok((decision, closed))
+    }
+}
+
+fn may_answer(inquiry: &Inquiry, answer: &InquiryAnswer) -> Result<(), ControlError> {
+    let Some(roles) = &answer.roles else {
+        return Ok(());
+    };
+    if inquiry.roles.is_empty() || inquiry.roles.iter().any(|role| roles.contains(role)) {
+        return Ok(());
+    }
+    Err(ControlError::new(
+        ErrorCode::Forbidden,
+        format!(
+            "inquiry {} asks for somebody with the role {}, and {} has {}",
+            inquiry.id,
+            inquiry.roles.join(" or "),
+            answer.by,
+            if roles.is_empty() {
+                "none".to_owned()
+            } else {
+                roles.join(", ")
+            }
+        ),
+    ))
+}

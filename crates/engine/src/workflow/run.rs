@@ -1,0 +1,543 @@
+//! One run: its variables, what its tasks gave, which of them are under way, and what its expressions
+//! make of all that. Synchronous and without knowledge of executions or a store: `apply/workflow`
+//! turns what happens here into changes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use camshaft_model::definition::workflow::{LoopMode, Task};
+use camshaft_model::run::Ending;
+use camshaft_model::{
+    Event, ExecutionId, ExecutionSpec, Failure, FailureKind, Inquiry, Object, RunRecord, Status,
+    TaskRecord, Timestamp,
+};
+use serde_json::{Value, json};
+
+use super::frontier::{Cause, Frontier};
+use super::items::Fanout;
+use super::program::{Assignments, Program};
+use crate::expression::{Namespace, Scope, Shared, Template};
+use crate::rule::{self, AwaitedEvent};
+
+/// What a run looks forward to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Alarm {
+    /// Its deadline.
+    Deadline(ExecutionId),
+    /// Its next lap.
+    Lap(ExecutionId),
+    /// The end of a task's wait for a person or an event.
+    Wait(ExecutionId, usize),
+}
+
+/// Tasks that a run keeps of an earlier one, by name.
+pub(crate) type Kept = BTreeMap<String, TaskRecord>;
+
+/// See the module.
+pub(crate) struct Run {
+    pub(crate) spec: Arc<ExecutionSpec>,
+    pub(crate) program: Arc<Program>,
+    pub(crate) record: RunRecord,
+    /// Whether the record differs from what was written last.
+    pub(crate) dirty: bool,
+    pub(crate) frontier: Frontier,
+    /// The tasks that have started and not ended.
+    pub(crate) active: BTreeMap<usize, Active>,
+    pub(crate) kept: Kept,
+    pub(crate) deadline: Option<Timestamp>,
+    started_at: Timestamp,
+    tasks: Namespace,
+    vars: Namespace,
+    scope: Scope,
+}
+
+/// A task that has started and not ended.
+pub(crate) struct Active {
+    pub(crate) record: TaskRecord,
+    pub(crate) cache_key: Option<String>,
+    pub(crate) work: ActiveWork,
+}
+
+/// What a task that has started is doing.
+pub(crate) enum ActiveWork {
+    Child(ExecutionId),
+    Items(Box<ActiveItems>),
+    Inquiry(Box<Inquiry>),
+    Event(AwaitedEvent),
+}
+
+/// A task with items that has started.
+pub(crate) struct ActiveItems {
+    pub(crate) fanout: Fanout,
+    pub(crate) items: Arc<Value>,
+    pub(crate) results: Vec<Option<Arc<Value>>>,
+    pub(crate) errors: BTreeMap<u32, String>,
+    pub(crate) running: HashMap<u32, ExecutionId>,
+    pub(crate) cancelled: bool,
+}
+
+/// How a task ended.
+#[derive(Debug, Clone)]
+pub(crate) struct TaskEnd {
+    pub(crate) status: Status,
+    pub(crate) result: Arc<Value>,
+    pub(crate) error: Option<Failure>,
+    pub(crate) attempt: u32,
+    /// Of a task with items: why each did not complete.
+    pub(crate) errors: Option<Vec<Option<String>>>,
+}
+
+impl TaskEnd {
+    pub(crate) fn completed(result: Arc<Value>) -> Self {
+        Self {
+            status: Status::Completed,
+            result,
+            error: None,
+            attempt: 1,
+            errors: None,
+        }
+    }
+
+    pub(crate) fn skipped() -> Self {
+        Self {
+            status: Status::Skipped,
+            attempt: 0,
+            ..Self::completed(Arc::default())
+        }
+    }
+
+    pub(crate) fn ended(status: Status, kind: FailureKind, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self {
+            error: Some(Failure { kind, message }),
+            status,
+            attempt: 0,
+            ..Self::completed(Arc::new(Value::Null))
+        }
+    }
+
+    pub(crate) fn expression(message: impl Into<String>) -> Self {
+        Self::ended(Status::Failed, FailureKind::Expression, message)
+    }
+}
+
+/// What follows a lap that went well.
+pub(crate) enum NextLap {
+    Begins,
+    Ends(Arc<Value>),
+    Fails(Ending),
+}
+
+/// What a run needs of the engine to begin.
+pub(crate) struct Beginning<'a> {
+    pub(crate) spec: Arc<ExecutionSpec>,
+    pub(crate) program: Arc<Program>,
+    pub(crate) started_at: Timestamp,
+    pub(crate) secrets: &'a BTreeMap<String, String>,
+    pub(crate) env: &'a BTreeMap<String, String>,
+}
+
+impl Run {
+    /// A run at the beginning of a lap, before its variables are made.
+    pub(crate) fn new(beginning: Beginning<'_>, record: RunRecord) -> Self {
+        let Beginning {
+            spec,
+            program,
+            started_at,
+            secrets,
+            env,
+        } = beginning;
+        let (tasks, vars) = (Namespace::default(), Namespace::default());
+        for (name, value) in &record.vars {
+            vars.set(name, Shared::new(value));
+        }
+        let scope = Scope::new()
+            .with("params", &*spec.parameters)
+            .with("env", env)
+            .with("secrets", secrets)
+            .with_shared("vars", vars.shared())
+            .with_shared("tasks", tasks.shared());
+        let frontier = Frontier::new(program.graph.clone(), program.workflow.clone());
+        let mut run = Self {
+            spec,
+            program,
+            record,
+            dirty: true,
+            frontier,
+            active: BTreeMap::new(),
+            kept: Kept::new(),
+            deadline: None,
+            started_at,
+            tasks,
+            vars,
+            scope,
+        };
+        run.rescope();
+        run
+    }
+
+    fn rescope(&mut self) {
+        let described = json!({
+            "id": self.spec.id,
+            "started_at": self.started_at,
+            "cycle": self.record.cycle,
+        });
+        self.scope = std::mem::take(&mut self.scope).with("run", &described);
+    }
+
+    pub(crate) fn id(&self) -> ExecutionId {
+        self.spec.id
+    }
+
+    pub(crate) fn task(&self, task: usize) -> Option<&Task> {
+        self.program.workflow.tasks.get(task)
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.record.paused
+    }
+
+    /// The executions that are under way for it.
+    pub(crate) fn children(&self) -> Vec<ExecutionId> {
+        let of = |active: &Active| match &active.work {
+            ActiveWork::Child(id) => vec![*id],
+            ActiveWork::Items(items) => items.running.values().copied().collect(),
+            ActiveWork::Inquiry(_) | ActiveWork::Event(_) => Vec::new(),
+        };
+        self.active.values().flat_map(of).collect()
+    }
+
+    /// The tasks that wait for a person or an event.
+    pub(crate) fn waits(&self) -> Vec<usize> {
+        let waits =
+            |active: &Active| matches!(active.work, ActiveWork::Inquiry(_) | ActiveWork::Event(_));
+        let waiting = self.active.iter().filter(|(_, active)| waits(active));
+        waiting.map(|(task, _)| *task).collect()
+    }
+
+    /// Makes the variables that a run begins with.
+    pub(crate) fn make_vars(&mut self) -> Result<(), Failure> {
+        let program = self.program.clone();
+        self.assign(&program.vars, &self.scope.clone())
+            .map_err(|message| Failure {
+                kind: FailureKind::Expression,
+                message,
+            })
+    }
+
+    /// Sets variables, in order; each sees those before it. None is set if one cannot be made.
+    pub(crate) fn assign(
+        &mut self,
+        assignments: &Assignments,
+        scope: &Scope,
+    ) -> Result<(), String> {
+        let before = self.record.vars.clone();
+        for (name, tree) in assignments {
+            match tree.render(scope) {
+                Ok(value) => {
+                    self.vars.set(name, Shared::new(&value));
+                    self.record.vars.insert(name.clone(), value);
+                    self.dirty = true;
+                }
+                Err(error) => {
+                    self.vars.clear();
+                    for (name, value) in &before {
+                        self.vars.set(name, Shared::new(value));
+                    }
+                    self.record.vars = before;
+                    return Err(error.to_string());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The names that every expression of the run can use.
+    pub(crate) fn scope(&self) -> Scope {
+        self.scope.clone()
+    }
+
+    /// The same for one item.
+    pub(crate) fn item_scope(&self, item: &Value, index: u32) -> Scope {
+        self.scope().with("item", item).with("item_index", &index)
+    }
+
+    /// The same for what follows the end of a task.
+    pub(crate) fn end_scope(&self, end: &TaskEnd) -> Scope {
+        let failed = end.status != Status::Completed && end.status != Status::Skipped;
+        self.scope()
+            .with("status", end.status.as_str())
+            .with("succeeded", &(end.status == Status::Completed))
+            .with("failed", &failed)
+            .with("result", &*end.result)
+            .with("error", &end.error.as_ref().map(|error| &error.message))
+    }
+
+    /// Whether an event is the one that a task waits for.
+    pub(crate) fn accepts(
+        &self,
+        task: usize,
+        event: &Event,
+        now: Timestamp,
+    ) -> Result<bool, String> {
+        let awaited = match self.active.get(&task).map(|active| &active.work) {
+            Some(ActiveWork::Event(awaited)) => awaited,
+            _ => return Ok(false),
+        };
+        if !awaited.is_met_by(event, now) {
+            return Ok(false);
+        }
+        let program = self.program.tasks.get(task);
+        let Some(when) = program.and_then(|program| program.accepts.as_ref()) else {
+            return Ok(true);
+        };
+        let scope = self
+            .scope()
+            .with("trigger", &event.draft.payload)
+            .with("event", &rule::described(event, now));
+        truth(when, &scope)
+    }
+
+    /// Makes what became of a task known to expressions.
+    pub(crate) fn tell(&self, name: &str, end: &TaskEnd) {
+        let message = end.error.as_ref().map(|error| &error.message);
+        let mut entries = vec![
+            ("status", Shared::new(end.status.as_str())),
+            ("result", Shared::new(&*end.result)),
+            ("attempt", Shared::new(&end.attempt)),
+            ("error", Shared::new(&message)),
+        ];
+        if let Some(errors) = &end.errors {
+            entries.push(("errors", Shared::new(errors)));
+        }
+        self.tasks.set(name, Shared::map(entries));
+    }
+
+    /// What a run ends as for a cause.
+    pub(crate) fn ending(&self, cause: &Cause) -> Ending {
+        let name = |task: usize| self.task(task).map_or("?", |task| task.name.as_str());
+        let message = match cause {
+            Cause::Task { task, status } => format!("task '{}' {}", name(*task), past(*status)),
+            Cause::Join { task, missing } => {
+                let missing: Vec<_> = missing
+                    .iter()
+                    .map(|task| format!("'{}'", name(*task)))
+                    .collect();
+                format!(
+                    "the join of task '{}' can never be met: nothing came from {}",
+                    name(*task),
+                    missing.join(", ")
+                )
+            }
+            Cause::Visits { task } => format!(
+                "task '{}' was started too often: a cycle in the graph does not end",
+                name(*task)
+            ),
+            Cause::Outside => "it was stopped".to_owned(),
+        };
+        Ending {
+            status: Status::Failed,
+            error: Failure {
+                kind: FailureKind::Task,
+                message,
+            },
+        }
+    }
+
+    /// Notes that the run will fail, as soon as that is clear.
+    pub(crate) fn note_failure(&mut self) {
+        if self.record.ending.is_none()
+            && let Some(cause) = self.frontier.cause()
+        {
+            self.record.ending = Some(self.ending(cause));
+            self.dirty = true;
+        }
+    }
+
+    /// What follows a lap in which nothing failed.
+    pub(crate) fn after_lap(&self) -> NextLap {
+        let failed = |message: String, kind| {
+            NextLap::Fails(Ending {
+                status: Status::Failed,
+                error: Failure { kind, message },
+            })
+        };
+        let cycles = &self.program.workflow.cycles;
+        let capped = self.record.cycle >= cycles.max;
+        match (&cycles.mode, &self.program.until) {
+            (LoopMode::Fixed, _) if !capped => return NextLap::Begins,
+            (LoopMode::Until(text), Some(until)) => match truth(until, &self.scope) {
+                Ok(true) => {}
+                Ok(false) if !capped => return NextLap::Begins,
+                Ok(false) => {
+                    let message = format!(
+                        "'{text}' did not become true within {} cycles (loop.max_cycles)",
+                        cycles.max
+                    );
+                    return failed(message, FailureKind::Task);
+                }
+                Err(error) => {
+                    return failed(format!("loop.condition: {error}"), FailureKind::Expression);
+                }
+            },
+            _ => {}
+        }
+        match &self.program.output {
+            None => NextLap::Ends(Arc::new(Value::Object(self.record.vars.clone()))),
+            Some(output) => match output.render(&self.scope) {
+                Ok(value) => NextLap::Ends(Arc::new(value)),
+                Err(error) => failed(error.to_string(), FailureKind::Expression),
+            },
+        }
+    }
+
+    /// Begins the next lap: every task anew, the variables as they are.
+    pub(crate) fn turn(&mut self) {
+        self.record.lap += 1;
+        self.record.cycle += 1;
+        self.record.next_lap_at = None;
+        self.dirty = true;
+        self.kept.clear();
+        self.tasks.clear();
+        self.frontier = Frontier::new(self.program.graph.clone(), self.program.workflow.clone());
+        self.rescope();
+    }
+
+    /// The transitions that its record says have arrived.
+    pub(crate) fn recorded_arrivals(&self) -> BTreeMap<usize, Vec<usize>> {
+        let place = |name: &String| self.program.workflow.task(name).map(|(task, _)| task);
+        let recorded = self.record.arrivals.iter();
+        recorded
+            .filter_map(|(target, sources)| {
+                Some((place(target)?, sources.iter().filter_map(place).collect()))
+            })
+            .collect()
+    }
+
+    /// Notes which transitions have arrived at joins that are not met.
+    pub(crate) fn note_arrivals(&mut self) {
+        let name = |task: &usize| self.task(*task).map(|task| task.name.clone());
+        let arrivals: BTreeMap<String, Vec<String>> = self
+            .frontier
+            .arrivals()
+            .iter()
+            .filter_map(|(target, sources)| {
+                Some((name(target)?, sources.iter().filter_map(name).collect()))
+            })
+            .collect();
+        if arrivals != self.record.arrivals {
+            self.record.arrivals = arrivals;
+            self.dirty = true;
+        }
+    }
+}
+
+impl ActiveItems {
+    pub(crate) fn new(fanout: Fanout, items: Arc<Value>) -> Self {
+        let total = items.as_array().map_or(0, Vec::len);
+        Self {
+            fanout,
+            items,
+            results: vec![None; total],
+            errors: BTreeMap::new(),
+            running: HashMap::new(),
+            cancelled: false,
+        }
+    }
+
+    pub(crate) fn item(&self, index: u32) -> &Value {
+        static NULL: Value = Value::Null;
+        self.items.get(index as usize).unwrap_or(&NULL)
+    }
+
+    /// Takes the end of an item.
+    pub(crate) fn ended(&mut self, item: u32, result: Option<Arc<Value>>, error: Option<String>) {
+        self.running.remove(&item);
+        self.fanout.ended(item, error.is_none());
+        if let Some(slot) = self.results.get_mut(item as usize) {
+            *slot = result;
+        }
+        if let Some(error) = error {
+            self.errors.insert(item, error);
+        }
+    }
+
+    /// What the task ends as, once all that was to run has.
+    pub(crate) fn end(&self, tolerant: bool) -> TaskEnd {
+        let value = |result: &Option<Arc<Value>>| {
+            result
+                .as_ref()
+                .map_or(Value::Null, |value| Value::clone(value))
+        };
+        let result = Arc::new(self.results.iter().map(value).collect());
+        let total = self.results.len();
+        let errors = (0..total).map(|item| {
+            let item = u32::try_from(item).ok()?;
+            self.errors.get(&item).cloned()
+        });
+        let end = TaskEnd {
+            errors: Some(errors.collect()),
+            ..TaskEnd::completed(result)
+        };
+        if self.cancelled {
+            return TaskEnd {
+                status: Status::Cancelled,
+                error: Some(Failure {
+                    kind: FailureKind::Cancelled,
+                    message: format!("cancelled after {} of {total} items", self.fanout.done()),
+                }),
+                ..end
+            };
+        }
+        match self.errors.first_key_value() {
+            Some((item, error)) if !tolerant => TaskEnd {
+                status: Status::Failed,
+                error: Some(Failure {
+                    kind: FailureKind::Task,
+                    message: match self.errors.len() {
+                        1 => format!("item {item} of {total} failed: {error}"),
+                        n => format!("{n} of {total} items failed; item {item}: {error}"),
+                    },
+                }),
+                ..end
+            },
+            _ => end,
+        }
+    }
+}
+
+/// Whether an expression is true; anything but true or false is an error.
+pub(crate) fn truth(expression: &Template, scope: &Scope) -> Result<bool, String> {
+    match expression.render(scope) {
+        Ok(Value::Bool(truth)) => Ok(truth),
+        Ok(other) => Err(format!(
+            "'{}' must be true or false, and is {other}",
+            expression.source()
+        )),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// How a status reads after the name of a task.
+fn past(status: Status) -> &'static str {
+    match status {
+        Status::TimedOut => "timed out",
+        Status::Abandoned => "was abandoned",
+        Status::Cancelled => "was cancelled",
+        _ => "failed",
+    }
+}
+
+/// The variables of a run that has none yet.
+pub(crate) fn first_record(execution: ExecutionId, lap: u32) -> RunRecord {
+    RunRecord {
+        execution,
+        lap,
+        cycle: 1,
+        vars: Object::new(),
+        paused: false,
+        arrivals: BTreeMap::new(),
+        ending: None,
+        next_lap_at: None,
+    }
+}
