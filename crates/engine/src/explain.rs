@@ -1,13 +1,16 @@
 //! "Why?" always has an answer: why an event led to what it led to, why an execution is where it is.
 
 use camshaft_model::port::store::{EnforcementFilter, PageRequest};
-use camshaft_model::{BlockedBy, ErrorCode, EventId, Execution, ExecutionId, Origin, Status};
+use camshaft_model::{
+    BlockedBy, ErrorCode, EventId, Execution, ExecutionId, Origin, Status, Timestamp,
+};
 
 use crate::handle::{
     Blocker, ControlError, Engine, EventExplanation, ExecutionExplanation, unavailable,
 };
 use crate::rule::RuleTrial;
 use crate::state::{Live, State};
+use crate::workflow::{ActiveWork, Run};
 
 /// So many holders of what an execution waits for are named.
 const MAX_HOLDERS: usize = 20;
@@ -157,7 +160,15 @@ fn summary(execution: &Execution, blockers: &[Blocker], ahead: usize) -> String 
                 state.worker.as_deref().unwrap_or("a worker")
             )
         }
-        Status::Waiting => "It waits for an answer or an event and holds no slot.".to_owned(),
+        Status::Waiting => match blockers {
+            [] => "It is between two tasks and holds no slot.".to_owned(),
+            [only] => format!("It holds no slot and waits: {}.", only.text),
+            [first, rest @ ..] => format!(
+                "It holds no slot and waits: {}, and {} more.",
+                first.text,
+                rest.len()
+            ),
+        },
         Status::Canceling => "It is being cancelled: its processes have not all ended.".to_owned(),
         Status::Completed => format!("It completed at attempt {}.", state.attempt),
         Status::Failed => format!("It failed: {error}."),
@@ -168,15 +179,70 @@ fn summary(execution: &Execution, blockers: &[Blocker], ahead: usize) -> String 
     }
 }
 
+/// What a run of a workflow waits for.
+fn outstanding(run: &Run) -> Vec<Blocker> {
+    let blocker = |text: String, holders: Vec<ExecutionId>, until: Option<Timestamp>| Blocker {
+        text,
+        holders,
+        until,
+    };
+    let mut found = Vec::new();
+    if run.is_paused() {
+        let text = "the run is paused: nothing new starts until it is resumed".to_owned();
+        found.push(blocker(text, vec![run.id()], None));
+    }
+    if let Some(at) = run.record.next_lap_at {
+        let text = format!("cycle {} begins at {at}", run.record.cycle + 1);
+        found.push(blocker(text, Vec::new(), Some(at)));
+    }
+    for active in run.active.values().take(MAX_HOLDERS) {
+        let (name, until) = (&active.record.task.name, active.record.until);
+        found.push(match &active.work {
+            ActiveWork::Child(id) => {
+                blocker(format!("task '{name}' has not ended"), vec![*id], None)
+            }
+            ActiveWork::Items(fan) => {
+                let (done, total) = (fan.fanout.done(), fan.results.len());
+                let mut running: Vec<_> = fan.running.values().copied().collect();
+                running.sort_unstable();
+                running.truncate(MAX_HOLDERS);
+                blocker(
+                    format!("task '{name}' has done {done} of {total} items"),
+                    running,
+                    None,
+                )
+            }
+            ActiveWork::Inquiry(inquiry) => blocker(
+                format!("task '{name}' asks {}: {}", inquiry.id, inquiry.prompt),
+                Vec::new(),
+                until,
+            ),
+            ActiveWork::Event(awaited) => blocker(
+                format!("task '{name}' waits for an event of {}", awaited.trigger()),
+                Vec::new(),
+                until,
+            ),
+        });
+    }
+    found
+}
+
 impl State {
     /// Everything that an execution waits for, and how many go before it.
     fn waits_for(&self, live: &Live) -> (Vec<Blocker>, usize) {
+        if let Some(run) = self.runs.get(&live.spec.id) {
+            return (outstanding(run), 0);
+        }
         if live.state.status != Status::Requested {
             return (Vec::new(), 0);
         }
         let mut reasons: Vec<BlockedBy> = Vec::new();
         match self.blocked_by(live) {
-            Some(first @ (BlockedBy::NotBefore { .. } | BlockedBy::Overlap { .. })) => {
+            Some(
+                first @ (BlockedBy::NotBefore { .. }
+                | BlockedBy::Overlap { .. }
+                | BlockedBy::Paused { .. }),
+            ) => {
                 reasons.push(first);
                 reasons.extend(self.unmet(&live.needs()));
             }
@@ -203,6 +269,7 @@ impl State {
                 .copied()
                 .collect(),
             BlockedBy::Overlap { holder, .. } => vec![*holder],
+            BlockedBy::Paused { run } => vec![*run],
             _ => Vec::new(),
         };
         holders.sort_unstable();
