@@ -62,7 +62,7 @@ pub struct WorkerConfig {
     pub native: NativeRegistry,
     /// Limits of each attempt; its timeouts come with its job.
     pub limits: Limits,
-    /// Variables for every process; see `runtime::environment::default_environment`.
+    /// Variables for every process.
     pub environment: BTreeMap<String, String>,
     /// Variables that the making of a pack's environment gets besides (`PIP_INDEX_URL`, a proxy).
     pub packs_environment: BTreeMap<String, String>,

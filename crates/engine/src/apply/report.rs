@@ -228,6 +228,8 @@ impl State {
         let payload = Object::from_iter([
             ("attempt".to_owned(), live.state.attempt.into()),
             ("success".to_owned(), false.into()),
+            // Nobody saw its end: it is known only that it is gone.
+            ("confidence".to_owned(), "inferred".into()),
             (
                 "reason".to_owned(),
                 error

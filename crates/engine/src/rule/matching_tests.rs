@@ -180,3 +180,34 @@ fn parameters_of_core_execution_filter_its_events() {
         "completed"
     ));
 }
+
+#[test]
+fn a_name_that_is_missing_is_an_error_in_comparisons_too_unless_it_is_asked_for() {
+    let with_when = |when: &str| {
+        let mut rule = rule("demo.t", &[]);
+        rule.when = Some(when.to_owned());
+        decide(rule, json!({"no": false}))
+    };
+    for when in [
+        "trigger.x == 1",
+        "trigger.x != 1",
+        "trigger.x == none",
+        "trigger.x > 1",
+        "trigger.x in [1]",
+        "not trigger.x",
+        "trigger.x",
+    ] {
+        assert_eq!(
+            reason(with_when(when)),
+            "when cannot be evaluated: 'trigger.x' is undefined",
+            "{when}"
+        );
+    }
+    for when in [
+        "trigger.x is defined and trigger.x == 1",
+        "trigger.x | default(2) == 1",
+        "trigger.no and trigger.x == 1",
+    ] {
+        assert_eq!(with_when(when), Verdict::NoMatch, "{when}");
+    }
+}

@@ -82,8 +82,31 @@ pub struct UnknownOperator(String);
 
 impl fmt::Display for UnknownOperator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hint = did_you_mean(&self.0, Operator::NAMES.iter().copied());
+        let names = Operator::NAMES.iter().copied();
+        let mut hint = did_you_mean(&self.0, names.clone());
+        if hint.is_empty() {
+            hint = beginning_of(&self.0, names);
+        }
         write!(f, "there is no operator '{}'{hint}", self.0)
+    }
+}
+
+/// A name of which the text is a (misspelt) beginning: `greatr` is far from `greaterthan` by the number
+/// of letters and still means it.
+fn beginning_of(text: &str, names: impl Iterator<Item = &'static str>) -> String {
+    const LEAST_CHARS: usize = 3;
+    let length = text.chars().count();
+    let meant = |name: &&str| {
+        // One letter more or less than was typed.
+        (length - 1..=length + 1).any(|end| {
+            let beginning = name.get(..end.min(name.len())).unwrap_or(name);
+            !did_you_mean(text, [beginning]).is_empty()
+        })
+    };
+    let mut names = names.filter(|_| length >= LEAST_CHARS).filter(meant);
+    match names.next() {
+        Some(name) => format!("; did you mean '{name}'?"),
+        None => String::new(),
     }
 }
 
@@ -109,5 +132,27 @@ mod tests {
             error,
             "there is no operator 'greatherthan'; did you mean 'greaterthan'?"
         );
+    }
+
+    #[test]
+    fn a_name_that_was_cut_short_is_offered_whole() {
+        for (text, meant) in [
+            ("greatr", "greaterthan"),
+            ("less", "lessthan"),
+            ("wildcard", "matchwildcard"),
+            ("start", "startswith"),
+            ("time", "timediff_lt"),
+            ("is", ""),
+            ("", ""),
+            ("\u{20ac}\u{20ac}\u{20ac}", ""),
+        ] {
+            let error = text.parse::<Operator>().unwrap_err().to_string();
+            let hint = error.split_once("; ").map_or("", |(_, hint)| hint);
+            let expected = match meant {
+                "" => String::new(),
+                name => format!("did you mean '{name}'?"),
+            };
+            assert_eq!(hint, expected, "{text}");
+        }
     }
 }

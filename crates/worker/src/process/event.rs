@@ -66,6 +66,23 @@ pub(super) fn spawned(
     draft(attempt, StepEventType::StepSpawned, payload)
 }
 
+/// Where the output went is known by the time a short attempt tells of its start.
+pub(super) fn place(spawned: &mut StepEventDraft, stdout: &Ended, stderr: &Ended) {
+    let places = object([
+        ("stdout_inline", inline(stdout)),
+        ("stderr_inline", inline(stderr)),
+    ]);
+    spawned.payload.extend(places);
+}
+
+/// That a stream is kept with the execution and has no file; nothing where it has one.
+fn inline(stream: &Ended) -> Value {
+    match stream.output.inline {
+        Some(_) => true.into(),
+        None => Value::Null,
+    }
+}
+
 /// The command line, or only its length where an argument could be a secret in a form that the
 /// redactor does not know.
 fn command(attempt: &Attempt<'_>, redactor: &Redactor) -> String {
@@ -161,11 +178,14 @@ pub(super) fn finished(
                 .unwrap_or(u64::MAX)
                 .into(),
         ),
+        ("confidence", ending.confidence().into()),
         ("reason", ending.reason(&attempt.limits).into()),
         ("stdout_bytes", stdout.output.bytes.into()),
         ("stderr_bytes", stderr.output.bytes.into()),
         ("stdout_stored", stdout.output.stored.into()),
         ("stderr_stored", stderr.output.stored.into()),
+        ("stdout_inline", inline(stdout)),
+        ("stderr_inline", inline(stderr)),
     ]);
     draft(attempt, StepEventType::StepFinished, payload)
 }

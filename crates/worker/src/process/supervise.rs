@@ -521,6 +521,9 @@ impl<'a> Watch<'a> {
         let now = Instant::now();
         let (stdout, stderr) = (self.stdout.end(now), self.stderr.end(now));
         let mut events: Vec<StepEventDraft> = self.announcement.into_iter().collect();
+        for spawned in &mut events {
+            event::place(spawned, &stdout, &stderr);
+        }
         events.extend(event::timeout(self.attempt, &ending.cause));
         events.push(event::finished(
             self.attempt,
@@ -552,7 +555,19 @@ fn later(now: Instant, wait: Duration) -> Instant {
 }
 
 impl Ending {
-    /// A sentence where the exit status does not say it all.
+    /// `certain` if we saw the process end, or that it never began; `inferred` if its status was taken
+    /// by somebody else, or if it would not die.
+    pub(super) fn confidence(&self) -> &'static str {
+        let status_known = self.exit_code.is_some() || self.signal.is_some();
+        let our_doing = !matches!(self.cause, Cause::Exited(_)) && !self.immortal;
+        if status_known || our_doing {
+            "certain"
+        } else {
+            "inferred"
+        }
+    }
+
+    /// Why it is not a plain success, in a sentence.
     pub(super) fn reason(&self, limits: &Limits) -> Option<String> {
         let text = |limit: Option<Duration>| {
             limit
@@ -561,7 +576,8 @@ impl Ending {
         };
         let cause = match &self.cause {
             Cause::Exited(-1) => Some("its exit status is not known".to_owned()),
-            Cause::Exited(_) => None,
+            Cause::Exited(0) => None,
+            Cause::Exited(code) => Some(format!("exit status {code}")),
             Cause::Signaled(signal) => Some(format!("killed by signal {signal}")),
             Cause::OutOfMemory => Some("killed by the kernel for want of memory".to_owned()),
             Cause::TimedOut => Some(format!("its time of {} was up", text(limits.timeout))),

@@ -8,17 +8,6 @@ use camshaft_model::port::dispatch::Job;
 
 use super::Site;
 
-/// What every process gets where the configuration does not say: the folders of a usual system, the
-/// home folder `home`, and a UTF-8 locale that every system has.
-pub fn default_environment(home: Option<String>) -> BTreeMap<String, String> {
-    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    BTreeMap::from([
-        ("PATH".to_owned(), path.to_owned()),
-        ("HOME".to_owned(), home.unwrap_or_else(|| "/".to_owned())),
-        ("LANG".to_owned(), "C.UTF-8".to_owned()),
-    ])
-}
-
 /// The whole environment of a job's process, sorted by name. Later sources win, and Camshaft's own
 /// names cannot be overridden by a definition.
 pub(super) fn of(

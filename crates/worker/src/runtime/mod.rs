@@ -7,7 +7,7 @@
 //! are called by the worker's tasks.
 
 pub mod delivery;
-pub mod environment;
+mod environment;
 pub mod http;
 mod local;
 pub mod native;

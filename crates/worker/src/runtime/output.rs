@@ -36,6 +36,13 @@ pub fn result(mode: OutputMode, captured: &[u8], truncated: bool) -> Result<Valu
     }
 }
 
+/// After how many bytes of standard output the result was cut; `None` if it is whole. Only text is cut:
+/// of other output that is too long no result is made.
+pub fn cut_after(mode: OutputMode, captured: &[u8], truncated: bool) -> Option<usize> {
+    let limit = captured.len().min(MAX_TEXT_BYTES);
+    (mode == OutputMode::Text && (truncated || captured.len() > limit)).then_some(limit)
+}
+
 /// The text without its last line end, as far as it may become a result.
 fn text(captured: &[u8]) -> String {
     let mut kept = captured.len().min(MAX_TEXT_BYTES);
@@ -182,6 +189,19 @@ mod tests {
         assert_eq!(result(OutputMode::Text, b"ab", true), Ok(json!("ab")));
         let error = result(OutputMode::Json, b"{}", true).unwrap_err();
         assert!(error.message.contains("2 bytes"), "{}", error.message);
+    }
+
+    #[test]
+    fn only_text_is_cut_and_the_place_is_known() {
+        let long = vec![b'x'; MAX_TEXT_BYTES + 1];
+        for (mode, captured, truncated, cut) in [
+            (OutputMode::Text, &long[..], false, Some(MAX_TEXT_BYTES)),
+            (OutputMode::Text, &long[..5], true, Some(5)),
+            (OutputMode::Text, &long[1..], false, None),
+            (OutputMode::Jsonl, &long[..], true, None),
+        ] {
+            assert_eq!(cut_after(mode, captured, truncated), cut);
+        }
     }
 
     #[test]

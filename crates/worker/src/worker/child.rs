@@ -67,8 +67,9 @@ fn conclude(shared: &Shared, job: &Job, stop: &ProcessStop, mut end: End) -> End
         None => result(shared, job, &end),
     };
     let (status, result, error) = judged(outcome, &job.secrets);
-    if let Some(error) = &error {
-        say_in_step(&mut end.events, error);
+    match &error {
+        Some(error) => say_in_step(&mut end.events, error),
+        None => say_where_it_was_cut(job, &mut end),
     }
     Ending {
         events: end.events,
@@ -167,12 +168,27 @@ fn signal_name(signal: i32) -> String {
     format!("{signal} ({name})")
 }
 
+/// A result that is not all that the process printed says so in the event log.
+fn say_where_it_was_cut(job: &Job, end: &mut End) {
+    let cut = output::cut_after(job.action.output, &end.captured, end.capture_truncated);
+    if let (Some(limit), Some(event)) = (cut, finished(&mut end.events)) {
+        let said = [
+            ("result_truncated".to_owned(), true.into()),
+            ("result_limit_bytes".to_owned(), limit.into()),
+        ];
+        event.payload.extend(said);
+    }
+}
+
+fn finished(events: &mut [StepEventDraft]) -> Option<&mut StepEventDraft> {
+    events
+        .iter_mut()
+        .rfind(|event| event.event_type == StepEventType::StepFinished)
+}
+
 /// A process may exit with 0 and yet fail, by what it printed: the event log must not say otherwise.
 fn say_in_step(events: &mut [StepEventDraft], error: &Failure) {
-    let finished = events
-        .iter_mut()
-        .rfind(|event| event.event_type == StepEventType::StepFinished);
-    if let Some(event) = finished
+    if let Some(event) = finished(events)
         && event.payload.get("success").and_then(Value::as_bool) == Some(true)
     {
         event.payload.insert("success".to_owned(), false.into());

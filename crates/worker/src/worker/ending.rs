@@ -102,6 +102,8 @@ fn step_finished(
     payload.insert("success".to_owned(), error.is_none().into());
     let millis = started_at.map_or(0, |at| ended_at.since(at).as_millis() as u64);
     payload.insert("duration_ms".to_owned(), millis.into());
+    // It ran inside the worker: nobody else can have ended it unseen.
+    payload.insert("confidence".to_owned(), "certain".into());
     if let Some(error) = error {
         payload.insert("reason".to_owned(), error.message.clone().into());
     }

@@ -18,7 +18,6 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::NativeContext;
-use crate::runtime::environment::default_environment;
 
 const WAIT: Duration = Duration::from_secs(60);
 
@@ -54,7 +53,11 @@ impl Bench {
             api_url: "http://127.0.0.1:7410".into(),
             native,
             limits,
-            environment: default_environment(Some("/home/me".into())),
+            environment: BTreeMap::from([
+                ("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned()),
+                ("HOME".to_owned(), "/home/me".to_owned()),
+                ("LANG".to_owned(), "C.UTF-8".to_owned()),
+            ]),
             packs_environment: BTreeMap::new(),
         };
         fs::create_dir(dir.path().join("data")).unwrap();
@@ -257,7 +260,7 @@ async fn the_environment_is_exactly_what_is_promised() {
     let expected = format!(
         "CAMSHAFT_API_URL=http://127.0.0.1:7410\nCAMSHAFT_ATTEMPT=1\nCAMSHAFT_EPOCH=7\nCAMSHAFT_EXECUTION_ID={id}\n\
          CAMSHAFT_IDEMPOTENCY_KEY=idem\nCAMSHAFT_INSTANCE=inst\nCAMSHAFT_RUN_ID={id}\nCAMSHAFT_TOKEN=token\nHOME=/home/me\n\
-         LANG=C.UTF-8\nMINE=1\nPARAM_WHO=me\nPATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
+         LANG=C.UTF-8\nMINE=1\nPARAM_WHO=me\nPATH=/usr/local/bin:/usr/bin:/bin\n"
     );
     assert_eq!(
         end.result,
@@ -371,6 +374,59 @@ async fn results_are_checked_and_the_step_says_the_same() {
         (&StepEventType::StepFinished, &json!(false))
     );
     assert_eq!(step.payload["reason"], json!(error.message));
+}
+
+#[tokio::test]
+async fn a_step_says_why_it_failed_how_certain_that_is_and_where_its_output_is() {
+    let mut bench = Bench::new();
+    let quiet = bench.shell("exit 3");
+    let job = bench.job(quiet, json!({}));
+    bench.worker.start(job);
+    let (_, events, _) = bench.end().await;
+    let step = &events.last().unwrap().payload;
+    assert_eq!(step["reason"], "exit status 3");
+    assert_eq!(step["confidence"], "certain");
+    let large = bench.shell("seq 1 2000; seq 1 2 >&2");
+    let job = bench.job(large, json!({}));
+    bench.worker.start(job);
+    let (_, events, _) = bench.end().await;
+    let mut told = events.iter().filter(|event| {
+        matches!(
+            event.event_type,
+            StepEventType::StepSpawned | StepEventType::StepFinished
+        )
+    });
+    assert!(told.all(|event| {
+        let place = |key| event.payload.get(key);
+        place("stdout_inline").is_none() && place("stderr_inline") == Some(&json!(true))
+    }));
+    let finished = &events.last().unwrap().payload;
+    assert_eq!(
+        finished.get("reason"),
+        None,
+        "a success needs none: {finished:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_result_that_was_cut_says_so_and_where() {
+    let mut bench = Bench::new();
+    for (bytes, cut) in [(300_000, Some(262_144)), (3, None)] {
+        let action = bench.shell(&format!("head -c {bytes} /dev/zero"));
+        let job = bench.job(action, json!({}));
+        bench.worker.start(job);
+        let (_, events, end) = bench.end().await;
+        assert_eq!(end.status, Status::Completed, "{:?}", end.error);
+        let step = &events.last().unwrap().payload;
+        assert_eq!(
+            step.get("result_truncated"),
+            cut.map(|_| json!(true)).as_ref()
+        );
+        assert_eq!(
+            step.get("result_limit_bytes"),
+            cut.map(|limit: u64| json!(limit)).as_ref()
+        );
+    }
 }
 
 #[tokio::test]

@@ -10,9 +10,10 @@ fn statuses_and_signals_are_told_apart() {
         (Cause::Exited(3), Some(3), None)
     );
     assert_eq!(
-        (&came.finished()["success"], came.finished().get("reason")),
-        (&false.into(), None)
+        (&came.finished()["success"], came.reason()),
+        (&false.into(), "exit status 3")
     );
+    assert_eq!(came.finished()["confidence"], "certain");
     let came = sh("kill -SEGV $$").run();
     assert_eq!(
         (came.end.cause.clone(), came.end.exit_code, came.end.signal),
