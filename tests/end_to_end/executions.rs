@@ -378,6 +378,32 @@ fn a_key_of_one_request_is_refused_for_another() {
 }
 
 #[test]
+fn staying_with_an_execution_shows_the_output_of_every_attempt() {
+    let site = Site::new();
+    site.shell_action(
+        "flaky",
+        "echo out $CAMSHAFT_ATTEMPT\necho err $CAMSHAFT_ATTEMPT >&2\n[ $CAMSHAFT_ATTEMPT -ge 3 ]",
+        "retry: { max_attempts: 3, delay: 1ms }\n",
+    );
+    let _engine = site.up();
+    let output = site.run(["run", "t.flaky"]);
+    assert!(output.status.success(), "{}", shown(&output));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "out 1\nout 2\nout 3\n"
+    );
+    let text = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 5, "{text}");
+    assert_eq!((lines[0], lines[2], lines[4]), ("err 1", "err 2", "err 3"));
+    for (line, attempt) in [(lines[1], 1), (lines[3], 2)] {
+        let begins =
+            format!("attempt {attempt} failed: exit status 1: err {attempt}; another one follows");
+        assert!(line.starts_with(&begins), "{text}");
+    }
+}
+
+#[test]
 fn not_before_is_kept() {
     let site = Site::new();
     let _engine = site.up();

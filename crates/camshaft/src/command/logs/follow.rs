@@ -25,6 +25,9 @@ const ATTEMPT_WAIT: Duration = Duration::from_secs(1);
 /// A page is at most so long; memory stays bounded anyway, as bytes are written as they arrive.
 const PAGE_BYTES: u64 = 4 << 20;
 
+/// Attempts are numbered from here.
+pub(crate) const FIRST_ATTEMPT: u32 = 1;
+
 /// When to stop reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Until {
@@ -44,6 +47,7 @@ pub(crate) struct Follower<'a> {
     until: Until,
     attempt: Option<u32>,
     say_empty: bool,
+    from_first: bool,
     offset: u64,
 }
 
@@ -97,6 +101,7 @@ impl<'a> Follower<'a> {
             until,
             attempt: None,
             say_empty: false,
+            from_first: false,
             offset: 0,
         }
     }
@@ -110,6 +115,12 @@ impl<'a> Follower<'a> {
     /// Says so if nothing was written.
     pub(crate) fn say_empty(mut self) -> Self {
         self.say_empty = true;
+        self
+    }
+
+    /// Of the first attempt, once it has begun, whichever is the latest by then.
+    pub(crate) fn from_first(mut self) -> Self {
+        self.from_first = true;
         self
     }
 
@@ -175,6 +186,10 @@ impl<'a> Follower<'a> {
             .open(&path, &query.0, &[], Some(wait))
             .await?;
         let page = Page::of(response.headers());
+        if self.from_first && self.attempt.is_none() && page.attempt.is_some_and(|n| n > 1) {
+            self.attempt = Some(FIRST_ATTEMPT);
+            return Ok(Page::default());
+        }
         // Should the connection break, the rest must come from the same attempt.
         self.attempt = self.attempt.or(page.attempt);
         self.copy(response).await?;

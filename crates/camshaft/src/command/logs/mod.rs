@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 
 use super::Context;
 use crate::exit::CliError;
-pub(super) use follow::{Follower, Until};
+pub(super) use follow::{FIRST_ATTEMPT, Follower, Until};
 
 /// Show what an execution wrote, byte for byte: stdout to stdout, stderr to stderr
 #[derive(Debug, Args)]

@@ -31,7 +31,8 @@ Examples:
 Parameters: key=text, key:=JSON, key=@FILE for the text of a file. Text becomes a number, a boolean,
 an array or an object where the action's schema says so. They win over those of --params.
 
-The output of the action goes to stdout and stderr as it comes, byte for byte. The exit status is 0
+The output of the action goes to stdout and stderr as it comes, byte for byte, that of every attempt;
+a line on stderr says how one ended that another follows. The exit status is 0
 if the execution completed, 1 if not. Ctrl-C leaves the execution running and says how to cancel it
 (status 130). With -o json or yaml the execution is written instead of its output."
 )]

@@ -11,14 +11,16 @@ use serde_json::Value;
 use crate::command::Context;
 use crate::command::context::Query;
 use crate::command::logs::retry::Patience;
-use crate::command::logs::{Follower, Until};
+use crate::command::logs::{FIRST_ATTEMPT, Follower, Until};
 use crate::exit::CliError;
-use crate::render::{Format, execution, text_at};
+use crate::render::{Format, escape, execution, text_at};
 
 /// The exit status of a process that SIGINT ended.
 const EXIT_INTERRUPTED: u8 = 130;
 /// How long the engine may hold the answer while the execution has not ended.
 const END_WAIT: Duration = Duration::from_secs(30);
+/// How often it is asked whether another attempt has begun.
+const ATTEMPT_WAIT: Duration = Duration::from_secs(1);
 
 /// Shows the output until the execution has ended, and then how it ended. Ctrl-C and the limit only
 /// end the staying: the execution goes on.
@@ -64,11 +66,17 @@ async fn stay_until(
     }
 }
 
-/// Copies both streams to their ends and returns the execution.
+/// Copies both streams of every attempt to their ends and returns the execution.
 async fn end(context: &Context, id: ExecutionId) -> Result<Value, CliError> {
     if context.format == Format::Table {
-        let follow = |stream| Follower::new(context, id, stream, Until::ExecutionEnds).run();
-        futures::try_join!(follow(OutputStream::Stdout), follow(OutputStream::Stderr))?;
+        let mut attempt = FIRST_ATTEMPT;
+        loop {
+            copy(context, id, attempt).await?;
+            if !another(context, id, attempt).await? {
+                break;
+            }
+            attempt += 1;
+        }
     }
     let query = Query::default().with("timeout", Some(format!("{}s", END_WAIT.as_secs())));
     let mut patience = Patience::default();
@@ -85,6 +93,81 @@ async fn end(context: &Context, id: ExecutionId) -> Result<Value, CliError> {
             Err(error) => patience.wait(context, error, "the execution").await?,
         }
     }
+}
+
+/// Copies both streams of one attempt. The first one may not have begun, and may never.
+async fn copy(context: &Context, id: ExecutionId, attempt: u32) -> Result<(), CliError> {
+    let follow = |stream| {
+        let follower = Follower::new(context, id, stream, Until::AttemptEnds);
+        match attempt {
+            FIRST_ATTEMPT => follower.from_first().run(),
+            later => follower.attempt(Some(later)).run(),
+        }
+    };
+    futures::try_join!(follow(OutputStream::Stdout), follow(OutputStream::Stderr)).map(drop)
+}
+
+/// Waits until another attempt has begun, having said how this one ended; `false` if the execution
+/// has ended without one.
+async fn another(context: &Context, id: ExecutionId, attempt: u32) -> Result<bool, CliError> {
+    let path = format!("/executions/{id}");
+    let mut patience = Patience::default();
+    let mut said = false;
+    loop {
+        // The first look waits for nothing: the next attempt may have begun, or ended, already.
+        let found = if said {
+            let query = Query::default().with("timeout", Some(duration::display(ATTEMPT_WAIT)));
+            let path = format!("{path}/wait");
+            context.client.get(&path, &query.0, ATTEMPT_WAIT).await
+        } else {
+            context.client.get(&path, &[], Duration::ZERO).await
+        };
+        let execution: Value = match found {
+            Ok(execution) => execution,
+            Err(error) => {
+                patience.wait(context, error, "the execution").await?;
+                continue;
+            }
+        };
+        patience = Patience::default();
+        let begun = execution["attempt"].as_u64() > Some(attempt.into());
+        if !begun && status(&execution).is_some_and(Status::is_terminal) {
+            return Ok(false);
+        }
+        if !std::mem::replace(&mut said, true) {
+            say_end_of_attempt(context, id, attempt, &execution).await;
+        }
+        if begun {
+            return Ok(true);
+        }
+    }
+}
+
+/// One line between the output of two attempts.
+async fn say_end_of_attempt(context: &Context, id: ExecutionId, attempt: u32, execution: &Value) {
+    let path = format!("/executions/{id}/attempts");
+    // Without an answer the line says less; what follows needs none.
+    let attempts: Value = context
+        .client
+        .get(&path, &[], Duration::ZERO)
+        .await
+        .unwrap_or_default();
+    let ended = attempts["items"]
+        .as_array()
+        .and_then(|items| items.iter().find(|item| item["attempt"] == attempt));
+    let how = ended.map_or_else(
+        || "ended".to_owned(),
+        |ended| match text_at(ended, "/error/message").as_str() {
+            "-" => text_at(ended, "/status"),
+            reason => format!("{}: {reason}", text_at(ended, "/status")),
+        },
+    );
+    let when = match text_at(execution, "/not_before").as_str() {
+        "-" => String::new(),
+        at => format!(" at {at}"),
+    };
+    let line = format!("attempt {attempt} {how}; another one follows{when}");
+    context.screen.note(&escape::line(&line));
 }
 
 fn status(execution: &Value) -> Option<Status> {
