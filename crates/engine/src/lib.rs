@@ -16,6 +16,7 @@ mod queue;
 pub mod retry;
 pub mod rule;
 pub mod schedule;
+pub mod simulation;
 mod state;
 mod token;
 pub mod trace;

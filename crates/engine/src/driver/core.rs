@@ -354,7 +354,7 @@ impl Reports for Core {
 impl Unit {
     /// What the unit stores, guards first. Executions that are new are written, and told of, as they
     /// stand now.
-    fn transaction(&mut self, state: &State) -> Transaction {
+    pub(crate) fn transaction(&mut self, state: &State) -> Transaction {
         let mut changes =
             Vec::with_capacity(2 + self.fresh.len() + self.changes.len() + self.steps.len());
         changes.extend(self.event.iter().cloned().map(Change::InsertEvent));

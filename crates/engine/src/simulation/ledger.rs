@@ -1,0 +1,419 @@
+//! What a store would hold, as plain memory: a fold of the stored changes, with the guards of a store.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use camshaft_model::port::store::{Change, Transaction};
+use camshaft_model::run::CachedResult;
+use camshaft_model::{
+    Attempt, Execution, ExecutionId, ExecutionState, Inquiry, InquiryId, InquiryStatus, RunRecord,
+    Status, StepEvent, TakenFrom, TaskRecord, TaskRef, Timestamp,
+};
+use serde_json::Value;
+
+/// Where a task is: its place in its run, after the places of the runs that this is a part of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskPath(pub Vec<TaskRef>);
+
+/// A task or item that started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    /// Which.
+    pub path: TaskPath,
+    /// The topmost run.
+    pub root: ExecutionId,
+    /// When.
+    pub at: Timestamp,
+    /// With which commit.
+    pub commit: usize,
+}
+
+/// Everything that is recorded.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    /// Every execution, in the order in which they were recorded.
+    pub executions: Vec<Execution>,
+    /// Runs of workflows.
+    pub runs: BTreeMap<ExecutionId, RunRecord>,
+    /// Starts of tasks, in the order in which they were first recorded.
+    pub tasks: Vec<TaskRecord>,
+    /// The lists over which tasks fan out.
+    pub items: HashMap<(ExecutionId, TaskRef), Arc<Value>>,
+    /// Questions.
+    pub inquiries: BTreeMap<InquiryId, Inquiry>,
+    /// Kept results by key.
+    pub cached: BTreeMap<String, CachedResult>,
+    /// Attempts that have ended.
+    pub attempts: Vec<Attempt>,
+    /// The event log.
+    pub steps: Vec<StepEvent>,
+    /// Tasks and items in the order of their starts.
+    pub started: Vec<Started>,
+    /// With which commit a start of a task ended.
+    pub ended: HashMap<(ExecutionId, TaskRef), usize>,
+    /// How many transactions were stored.
+    pub commits: usize,
+    places: HashMap<ExecutionId, usize>,
+    records: HashMap<(ExecutionId, TaskRef), usize>,
+    keys: BTreeSet<String>,
+}
+
+impl Ledger {
+    /// Stores a transaction, or says why a store would refuse it.
+    pub(super) fn store(&mut self, transaction: Transaction, now: Timestamp) -> Result<(), String> {
+        let mut moved = HashMap::new();
+        for change in &transaction.changes {
+            self.guard(change, &mut moved)?;
+        }
+        self.commits += 1;
+        for change in transaction.changes {
+            self.apply(change, now);
+        }
+        Ok(())
+    }
+
+    /// `moved`: where executions are after the changes of the same transaction that come before.
+    fn guard(
+        &self,
+        change: &Change,
+        moved: &mut HashMap<ExecutionId, (Status, u32, i64)>,
+    ) -> Result<(), String> {
+        match change {
+            Change::InsertExecution(execution) => {
+                let key = execution.spec.idempotency_key.as_ref();
+                if self.places.contains_key(&execution.spec.id) {
+                    return Err(format!("{} is recorded twice", execution.spec.id));
+                }
+                if key.is_some_and(|key| self.keys.contains(key)) {
+                    return Err(format!(
+                        "{} has the idempotency key of another execution",
+                        execution.spec.id
+                    ));
+                }
+            }
+            Change::Move(transition) => {
+                let of = |state: &ExecutionState| (state.status, state.attempt, state.epoch);
+                let id = transition.execution();
+                let stored = self.execution(id).map(|execution| of(&execution.state));
+                let at = moved.insert(id, of(transition.to())).or(stored);
+                if at != Some(transition.from()) {
+                    return Err(format!(
+                        "{} was to move from {:?} and is at {at:?}",
+                        transition.execution(),
+                        transition.from()
+                    ));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, change: Change, now: Timestamp) {
+        match change {
+            Change::InsertExecution(execution) => self.insert(*execution, now),
+            Change::Move(transition) => {
+                if let Some(place) = self.places.get(&transition.execution()).copied() {
+                    let before = self.executions[place].state.status;
+                    self.executions[place].state = transition.to().clone();
+                    self.note_item(place, before, now);
+                }
+            }
+            Change::RecordAttempt(attempt) => self.attempts.push(*attempt),
+            Change::AppendStepEvent(draft) => {
+                let id = i64::try_from(self.steps.len()).unwrap_or(i64::MAX);
+                self.steps.push(StepEvent::numbered(id, *draft));
+            }
+            Change::PutRun(run) => {
+                self.runs.insert(run.execution, *run);
+            }
+            Change::PutTask(task) => self.put_task(*task, now),
+            Change::PutItems { run, task, items } => {
+                self.items.insert((run, task), items);
+            }
+            Change::PutInquiry(inquiry) => {
+                self.inquiries.insert(inquiry.id, *inquiry);
+            }
+            Change::PutCached(cached) => {
+                self.cached.retain(|_, kept| kept.expires_at > now);
+                self.cached.insert(cached.key.clone(), *cached);
+            }
+            // Nothing of a run follows from these.
+            Change::InsertEvent(_)
+            | Change::InsertEnforcement(_)
+            | Change::PutPackVersion(_)
+            | Change::PutSensorState { .. }
+            | Change::PutPack(_)
+            | Change::RemovePack(_)
+            | Change::SetRuleEnabled { .. } => {}
+        }
+    }
+
+    fn insert(&mut self, execution: Execution, now: Timestamp) {
+        let place = self.executions.len();
+        self.places.insert(execution.spec.id, place);
+        self.keys.extend(execution.spec.idempotency_key.clone());
+        self.executions.push(execution);
+        self.note_item(place, Status::Requested, now);
+    }
+
+    /// Notes the start of an item: the first time that it is no longer only asked for.
+    fn note_item(&mut self, place: usize, before: Status, now: Timestamp) {
+        let execution = &self.executions[place];
+        let started = execution.state.status != Status::Requested
+            && before == Status::Requested
+            && execution.state.attempt <= 1
+            && !execution.state.status.is_terminal();
+        let is_item = execution
+            .spec
+            .task
+            .as_ref()
+            .is_some_and(|task| task.item.is_some());
+        if started && is_item {
+            let root = execution.spec.root;
+            self.started.push(Started {
+                path: self.path(execution.spec.id),
+                root,
+                at: now,
+                commit: self.commits,
+            });
+        }
+    }
+
+    fn put_task(&mut self, task: TaskRecord, now: Timestamp) {
+        let key = (task.run, task.task.clone());
+        let kept = matches!(task.taken_from, Some(TakenFrom::Run { .. }));
+        let started = task.status != Status::Skipped && !kept;
+        if task.status.is_terminal() {
+            self.ended.entry(key.clone()).or_insert(self.commits);
+        }
+        match self.records.get(&key) {
+            Some(place) => self.tasks[*place] = task,
+            None => {
+                if started {
+                    let mut path = self.path(task.run);
+                    path.0.push(task.task.clone());
+                    self.started.push(Started {
+                        path,
+                        root: self.root_of(task.run),
+                        at: now,
+                        commit: self.commits,
+                    });
+                }
+                self.records.insert(key, self.tasks.len());
+                self.tasks.push(task);
+            }
+        }
+    }
+
+    /// An execution.
+    pub fn execution(&self, id: ExecutionId) -> Option<&Execution> {
+        self.places.get(&id).map(|place| &self.executions[*place])
+    }
+
+    /// Where an execution is; the root is nowhere.
+    pub fn path(&self, id: ExecutionId) -> TaskPath {
+        let mut path = Vec::new();
+        let mut at = self.execution(id);
+        while let Some(execution) = at {
+            let Some(task) = &execution.spec.task else {
+                break;
+            };
+            path.push(task.clone());
+            at = execution
+                .spec
+                .parent
+                .and_then(|parent| self.execution(parent));
+        }
+        path.reverse();
+        TaskPath(path)
+    }
+
+    fn root_of(&self, id: ExecutionId) -> ExecutionId {
+        self.execution(id)
+            .map_or(id, |execution| execution.spec.root)
+    }
+
+    /// The executions whose parent this is, in the order in which they were recorded.
+    pub fn children(&self, parent: ExecutionId) -> impl Iterator<Item = &Execution> {
+        self.executions
+            .iter()
+            .filter(move |execution| execution.spec.parent == Some(parent))
+    }
+
+    /// Every start of every task of a run and of the runs below it.
+    pub fn tasks_below(&self, root: ExecutionId) -> impl Iterator<Item = (TaskPath, &TaskRecord)> {
+        self.tasks
+            .iter()
+            .filter(move |task| self.root_of(task.run) == root)
+            .map(|task| {
+                let mut path = self.path(task.run);
+                path.0.push(task.task.clone());
+                (path, task)
+            })
+    }
+
+    /// The list that a task with items returns, as far as its items have come; null for those that
+    /// have none.
+    pub fn item_results(&self, task: &TaskRecord) -> Vec<Value> {
+        let mut results = vec![Value::Null; task.items.unwrap_or(0) as usize];
+        for child in self.items_of(task) {
+            let item = child.spec.task.as_ref().and_then(|task| task.item);
+            let place = item.and_then(|item| results.get_mut(item as usize));
+            if let (Some(place), Some(result)) = (place, &child.state.result) {
+                *place = Value::clone(result);
+            }
+        }
+        results
+    }
+
+    /// The executions of the items of a task, in the order in which they were recorded.
+    pub fn items_of(&self, record: &TaskRecord) -> impl Iterator<Item = &Execution> {
+        self.children(record.run).filter(move |child| {
+            child.spec.task.as_ref().is_some_and(|task| {
+                task.item.is_some()
+                    && (task.lap, &task.name, task.visit)
+                        == (record.task.lap, &record.task.name, record.task.visit)
+            })
+        })
+    }
+
+    /// What is broken of the promises that the records of runs must keep.
+    pub fn violations(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        let mut places = BTreeSet::new();
+        for execution in &self.executions {
+            let id = execution.spec.id;
+            if let Some(parent) = execution.spec.parent {
+                let path = self.path(id);
+                if !places.insert((parent, path.0.last().cloned())) {
+                    broken.push(format!("there are two executions of {path}"));
+                }
+                let parent_ended = self
+                    .execution(parent)
+                    .is_none_or(|parent| parent.state.status.is_terminal());
+                if parent_ended && !execution.state.status.is_terminal() {
+                    broken.push(format!(
+                        "{path} is {} and the run that it is a part of has ended",
+                        execution.state.status
+                    ));
+                }
+                if !self.runs.contains_key(&parent) {
+                    broken.push(format!("{path} has a parent that is no run"));
+                }
+            }
+            let is_run = self.runs.contains_key(&id);
+            if is_run
+                && execution.state.status.holds_lease()
+                && execution.state.status != Status::Canceling
+            {
+                broken.push(format!(
+                    "the run {id} is {} and holds a slot",
+                    execution.state.status
+                ));
+            }
+            if execution.state.status.is_terminal() && execution.state.ended_at.is_none() {
+                broken.push(format!("{id} has ended at no time"));
+            }
+            if is_run
+                && execution.state.status == Status::Completed
+                && execution.state.result.is_none()
+            {
+                broken.push(format!("the run {id} completed without a result"));
+            }
+        }
+        self.check_tasks(&mut broken);
+        broken
+    }
+
+    fn check_tasks(&self, broken: &mut Vec<String>) {
+        let over = |run| {
+            self.execution(run)
+                .is_some_and(|run| run.state.status.is_terminal())
+        };
+        for task in &self.tasks {
+            let mut path = self.path(task.run);
+            path.0.push(task.task.clone());
+            if over(task.run) && !task.status.is_terminal() {
+                broken.push(format!(
+                    "the task {path} is {} and its run has ended",
+                    task.status
+                ));
+            }
+            let child = task.execution.map(|id| self.execution(id));
+            if child == Some(None) {
+                broken.push(format!(
+                    "the task {path} names an execution that is not there"
+                ));
+            }
+            if task.status.is_terminal() && task.ended_at.is_none() {
+                broken.push(format!("the task {path} has ended at no time"));
+            }
+        }
+        for inquiry in self.inquiries.values() {
+            if over(inquiry.run) && inquiry.status == InquiryStatus::Open {
+                broken.push(format!(
+                    "the question {} is open and its run has ended",
+                    inquiry.id
+                ));
+            }
+        }
+    }
+}
+
+impl TaskPath {
+    /// `sub/inner`: which task it is in the definitions.
+    pub fn names(&self) -> String {
+        self.joined(|task, _| task.name.clone())
+    }
+
+    /// `sub[2]/inner`: the same within the items of the runs above it.
+    pub fn within_items(&self) -> String {
+        self.joined(|task, last| match task.item {
+            Some(item) if !last => format!("{}[{item}]", task.name),
+            _ => task.name.clone(),
+        })
+    }
+
+    /// `sub[2]/inner[1]`: the same item, whichever visit or lap.
+    pub(super) fn without_visits(&self) -> String {
+        self.joined(|task, _| match task.item {
+            Some(item) => format!("{}[{item}]", task.name),
+            None => task.name.clone(),
+        })
+    }
+
+    /// The item, if it is one.
+    pub fn item(&self) -> Option<u32> {
+        self.0.last()?.item
+    }
+
+    fn joined(&self, name: impl Fn(&TaskRef, bool) -> String) -> String {
+        let last = self.0.len().saturating_sub(1);
+        let names: Vec<String> = self
+            .0
+            .iter()
+            .enumerate()
+            .map(|(place, task)| name(task, place == last))
+            .collect();
+        names.join("/")
+    }
+}
+
+impl fmt::Display for TaskPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.joined(|task, _| {
+            let item = task
+                .item
+                .map(|item| format!("[{item}]"))
+                .unwrap_or_default();
+            let visit = if task.visit > 1 {
+                format!("#{}", task.visit)
+            } else {
+                String::new()
+            };
+            format!("{}{item}{visit}", task.name)
+        }))
+    }
+}
