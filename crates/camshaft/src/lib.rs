@@ -16,3 +16,4 @@ pub mod lifecycle;
 pub mod pack;
 pub mod render;
 pub mod wire;
+pub mod workflow_test;

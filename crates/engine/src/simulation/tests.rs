@@ -164,7 +164,7 @@ fn what_has_no_mock_or_is_refused_is_a_complaint() {
     assert_eq!(outcome.runs.len(), 2);
     insta::assert_snapshot!(outcome.complaints.join("\n"), @r"
     'work' ran and has no mock
-    a retry was to be refused (something), and was not
     'work' ran and has no mock
+    a retry was to be refused (something), and was not
     ");
 }
