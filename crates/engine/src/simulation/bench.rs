@@ -23,6 +23,7 @@ use crate::handle::{ExecutionRequest, Requested};
 use crate::parameters;
 use crate::state::{Context, Settings, State};
 use crate::token::TokenSigner;
+use crate::workflow::Kept;
 
 /// The most commits of a simulation: a loop without an end stops here.
 const MAX_COMMITS: usize = 100_000;
@@ -107,7 +108,7 @@ impl<'a> Bench<'a> {
             origin: Origin::Library,
             trace_parent: None,
         };
-        match self.apply(|state, context| state.request(request, context)) {
+        match self.apply(|state, context| state.request(request, Kept::new(), context)) {
             Ok((decision, id)) => {
                 self.runs.push(id);
                 self.commit(decision);

@@ -6,6 +6,7 @@ use super::bench::Bench;
 use super::scenario::{Answer, Move};
 use crate::decision::Decision;
 use crate::handle::{ExecutionRequest, Requested, RetryFrom};
+use crate::workflow::Kept;
 
 impl Bench<'_> {
     /// Whether an act without an instant has its time now.
@@ -76,7 +77,7 @@ impl Bench<'_> {
             trace_parent: None,
         };
         let (decision, id) = self
-            .apply(|state, context| state.request(request, context))
+            .apply(|state, context| state.request(request, Kept::new(), context))
             .map_err(|error| error.message)?;
         self.runs.push(id);
         Ok(decision)
