@@ -5,7 +5,7 @@ use camshaft_engine::parameters;
 use camshaft_engine::rule::Operator;
 use camshaft_engine::schedule::{Schedule, ScheduleError};
 use camshaft_model::Object;
-use camshaft_model::definition::load::ParameterProblem;
+use camshaft_model::definition::load::{Form, Names, ParameterProblem};
 use camshaft_model::definition::{Checks, Criterion, Trigger, TriggerKind};
 use serde_json::Value;
 
@@ -25,15 +25,15 @@ impl Checks for EngineChecks {
         })
     }
 
-    fn expression(&self, text: &str) -> Result<(), String> {
+    fn expression(&self, text: &str) -> Result<Names, String> {
         Template::expression(text)
-            .map(drop)
+            .map(|template| names(&template))
             .map_err(|error| error.to_string())
     }
 
-    fn template(&self, text: &str) -> Result<(), String> {
+    fn template(&self, text: &str) -> Result<Names, String> {
         Template::parse(text)
-            .map(drop)
+            .map(|template| names(&template))
             .map_err(|error| error.to_string())
     }
 
@@ -64,6 +64,19 @@ impl Checks for EngineChecks {
             Schedule::parse(trigger.kind, &complete).map_err(|error| vec![of_schedule(&error)])?;
         }
         Ok(complete)
+    }
+}
+
+fn names(template: &Template) -> Names {
+    let form = match template.sole_name() {
+        Some(path) => Form::Name(path),
+        None if template.is_literal() => Form::Plain,
+        None if template.is_value() => Form::Value,
+        None => Form::Text,
+    };
+    Names {
+        paths: template.names().into_iter().collect(),
+        form,
     }
 }
 

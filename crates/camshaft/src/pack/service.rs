@@ -164,7 +164,7 @@ impl PackService for Packs {
         if !users.is_empty() {
             let list: Vec<String> = users
                 .iter()
-                .map(|used| format!("rule {} uses {}", used.rule, used.needs))
+                .map(|used| format!("{} {} uses {}", used.kind, used.user, used.needs))
                 .collect();
             return Err(refused(
                 ErrorCode::Conflict,

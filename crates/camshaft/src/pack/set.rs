@@ -80,28 +80,26 @@ pub(super) fn written_ref(content: &Folder) -> Option<String> {
         })
 }
 
-/// A rule of another pack that needs something of this one.
+/// A rule or workflow of another pack that needs something of this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Use {
-    /// The rule.
-    pub rule: Ref,
+    /// `rule` or `workflow`.
+    pub kind: &'static str,
+    /// The rule or workflow.
+    pub user: Ref,
     /// The trigger or action of the pack that it names.
     pub needs: Ref,
 }
 
-/// The rules of other packs that name something of this pack. While there are any, it is not removed.
+/// What of other packs names something of this pack. While there is anything, it is not removed.
 pub fn used_by_others(pack: &str, world: &Catalog) -> Vec<Use> {
     world
-        .rules()
-        .filter(|rule| rule.reference.pack() != pack)
-        .flat_map(|rule| {
-            [&rule.trigger, &rule.action]
-                .into_iter()
-                .filter(|needs| needs.pack() == pack)
-                .map(|needs| Use {
-                    rule: rule.reference.clone(),
-                    needs: needs.clone(),
-                })
+        .uses()
+        .filter(|used| used.user.pack() != pack && used.needs.pack() == pack)
+        .map(|used| Use {
+            kind: used.kind,
+            user: used.user.clone(),
+            needs: used.needs.clone(),
         })
         .collect()
 }

@@ -258,7 +258,7 @@ fn packs_of_a_folder_may_name_each_other_and_load_all_or_none() {
     );
     let uses: Vec<String> = used_by_others("demo", &world)
         .iter()
-        .map(|one| format!("{} {}", one.rule, one.needs))
+        .map(|one| format!("{} {}", one.user, one.needs))
         .collect();
     assert_eq!(uses, ["other.r demo.greet"]);
     fs::remove_file(packs.join("demo/actions/greet.yaml")).unwrap();

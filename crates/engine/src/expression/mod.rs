@@ -14,6 +14,7 @@ mod environment;
 mod error;
 mod filters;
 mod json;
+mod names;
 mod scope;
 mod shared;
 mod template;
@@ -26,6 +27,7 @@ use serde_json::Value;
 
 pub use error::{ExpressionError, PathError};
 pub use json::canonical;
+pub use names::NamePath;
 pub use scope::Scope;
 pub use shared::{Namespace, Shared};
 pub use template::Template;

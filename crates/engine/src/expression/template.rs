@@ -105,6 +105,29 @@ impl Template {
         &self.source
     }
 
+    /// Whether there is no markup in it.
+    pub fn is_literal(&self) -> bool {
+        matches!(self.form, Form::Literal)
+    }
+
+    /// Whether it is exactly one expression, whose value keeps its type.
+    pub fn is_value(&self) -> bool {
+        matches!(self.form, Form::Value(..))
+    }
+
+    /// The expression of a text that is exactly one.
+    pub(super) fn sole_expression(&self) -> Option<&str> {
+        match &self.form {
+            Form::Value(_, range) => self.source.get(range.clone()),
+            Form::Literal | Form::Text(_) => None,
+        }
+    }
+
+    /// Every dotted path, as minijinja finds them.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.paths.iter().map(String::as_str)
+    }
+
     /// The names at the beginning of every path that is used: `trigger`, `env`, ...
     pub fn referenced_names(&self) -> BTreeSet<&str> {
         self.paths

@@ -18,6 +18,6 @@ pub use problem::{Position, Problem, Problems};
 pub use resolved::{
     Action, Backoff, Catalog, Criterion, EntryPoint, OutputMode, Pack, PackOrigin,
     ParameterDelivery, ParameterSchema, PythonEnvironment, RetryPolicy, Rule, Runtime, Trigger,
-    TriggerKind,
+    TriggerKind, Use, UseOf,
 };
 pub use workflow::Workflow;

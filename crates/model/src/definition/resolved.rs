@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Workflow;
+use super::workflow::Work;
 use crate::{Object, Ref, Status};
 
 /// Which version of which pack a definition belongs to.
@@ -331,6 +332,28 @@ pub struct Pack {
     pub runtimes: BTreeMap<String, Arc<Runtime>>,
 }
 
+/// What one definition needs of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Use<'a> {
+    /// `rule` or `workflow`.
+    pub kind: &'static str,
+    /// The rule or workflow.
+    pub user: &'a Ref,
+    /// What it needs it for.
+    pub what: UseOf,
+    /// The trigger or action that it names.
+    pub needs: &'a Ref,
+}
+
+/// What a definition is needed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UseOf {
+    /// Events of a trigger.
+    Trigger,
+    /// To run an action.
+    Action,
+}
+
 /// Every current pack.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Catalog {
@@ -356,6 +379,43 @@ impl Catalog {
     /// A rule by its ref.
     pub fn rule(&self, reference: &Ref) -> Option<&Arc<Rule>> {
         self.pack_of(reference)?.rules.get(reference)
+    }
+
+    /// Everything that rules and workflows name.
+    pub fn uses(&self) -> impl Iterator<Item = Use<'_>> {
+        let of_rules = self.rules().flat_map(|rule| {
+            [
+                (UseOf::Trigger, &rule.trigger),
+                (UseOf::Action, &rule.action),
+            ]
+            .map(|(what, needs)| Use {
+                kind: "rule",
+                user: &rule.reference,
+                what,
+                needs,
+            })
+        });
+        let of_workflows = self
+            .packs
+            .values()
+            .flat_map(|pack| pack.actions.values())
+            .filter_map(|action| Some((&action.reference, action.workflow()?)))
+            .flat_map(|(user, workflow)| {
+                workflow.tasks.iter().filter_map(move |task| {
+                    let (what, needs) = match &task.work {
+                        Work::Action { reference, .. } => (UseOf::Action, reference),
+                        Work::WaitFor(awaited) => (UseOf::Trigger, &awaited.trigger),
+                        Work::Inquiry(_) | Work::Nothing => return None,
+                    };
+                    Some(Use {
+                        kind: "workflow",
+                        user,
+                        what,
+                        needs,
+                    })
+                })
+            });
+        of_rules.chain(of_workflows)
     }
 
     /// Every rule.

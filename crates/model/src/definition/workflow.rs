@@ -190,7 +190,7 @@ pub enum OnTimeout {
 }
 
 /// How often the graph of a run is run.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Cycles {
     /// What ends the laps.
     pub mode: LoopMode,
@@ -198,6 +198,16 @@ pub struct Cycles {
     pub max: u32,
     /// The pause between two laps.
     pub delay: Duration,
+}
+
+impl Default for Cycles {
+    fn default() -> Self {
+        Self {
+            mode: LoopMode::Once,
+            max: 1,
+            delay: Duration::ZERO,
+        }
+    }
 }
 
 /// What ends the laps of a run.

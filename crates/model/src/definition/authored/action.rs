@@ -50,7 +50,9 @@ pub(in crate::definition) fn action(
         .and_then(|cursor| {
             let name = cursor.filled_text()?;
             if name == "workflow" {
-                cursor.problem("workflows are not supported by this version");
+                cursor.problem(
+                    "a workflow is a file of its own; move it to workflows/ and leave the key runtime out",
+                );
             }
             Some(name.to_owned())
         })
@@ -107,7 +109,7 @@ pub(in crate::definition) fn action(
 }
 
 /// A duration after which something is stopped; zero would stop it before it began.
-fn limit(cursor: &Cursor<'_>) -> Option<Duration> {
+pub(super) fn limit(cursor: &Cursor<'_>) -> Option<Duration> {
     let limit = cursor.duration()?;
     if limit.is_zero() {
         cursor.problem("must be longer than 0; leave the key out for no limit");
@@ -116,7 +118,7 @@ fn limit(cursor: &Cursor<'_>) -> Option<Duration> {
     Some(limit)
 }
 
-fn retry(cursor: &Cursor<'_>) -> Option<RetryPolicy> {
+pub(super) fn retry(cursor: &Cursor<'_>) -> Option<RetryPolicy> {
     let default = RetryPolicy::default();
     let mut fields = cursor.fields()?;
     let max_attempts = fields

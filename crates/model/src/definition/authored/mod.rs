@@ -9,12 +9,16 @@ mod parameters;
 mod rule;
 mod runtime;
 mod trigger;
+mod workflow;
 
 pub(super) use action::action;
 pub(super) use manifest::{Manifest, manifest};
 pub(super) use rule::{AuthoredRule, Mapped, rule};
 pub(super) use runtime::{BUILT_IN_RUNTIMES, runtime};
 pub(super) use trigger::trigger;
+pub(super) use workflow::{
+    Argument, ArgumentForm, AuthoredWorkflow, AwaitedTrigger, Call, RUNTIME as WORKFLOW, workflow,
+};
 
 use super::decode::{Cursor, Fields};
 use super::load::{Checks, PackFiles};

@@ -6,6 +6,7 @@ use super::{Surroundings, identity};
 use crate::definition::Criterion;
 use crate::definition::decode::{Cursor, Fields, Located};
 use crate::definition::document::Content;
+use crate::definition::load::Checks;
 use crate::definition::problem::Position;
 use crate::{Object, Ref};
 
@@ -49,7 +50,7 @@ pub(in crate::definition) fn rule(
         .and_then(|cursor| mapped(&cursor));
     let criteria = fields
         .optional("criteria")
-        .and_then(|cursor| criteria(&cursor, surroundings));
+        .and_then(|cursor| criteria(&cursor, surroundings.checks));
     let when = fields.optional("when").and_then(|cursor| {
         let text = cursor.filled_text()?;
         cursor.parsed(surroundings.checks.expression(text))?;
@@ -139,7 +140,7 @@ fn templates(cursor: &Cursor<'_>, surroundings: &Surroundings<'_>) {
 
 /// A mapping from path to `{ type, pattern }`, or a list of `{ path, type, pattern }` for two
 /// criteria on one path.
-fn criteria(cursor: &Cursor<'_>, surroundings: &Surroundings<'_>) -> Option<Vec<Criterion>> {
+pub(super) fn criteria(cursor: &Cursor<'_>, checks: &dyn Checks) -> Option<Vec<Criterion>> {
     if matches!(cursor.node().content, Content::List(_)) {
         let items = cursor.items()?;
         return Some(
@@ -150,7 +151,7 @@ fn criteria(cursor: &Cursor<'_>, surroundings: &Surroundings<'_>) -> Option<Vec<
                     let path = fields
                         .required("path", "trigger.count")
                         .and_then(|cursor| cursor.filled_text());
-                    criterion(item, fields, path, surroundings)
+                    criterion(item, fields, path, checks)
                 })
                 .collect(),
         );
@@ -159,9 +160,7 @@ fn criteria(cursor: &Cursor<'_>, surroundings: &Surroundings<'_>) -> Option<Vec<
     Some(
         entries
             .iter()
-            .filter_map(|(path, _, cursor)| {
-                criterion(cursor, cursor.fields()?, Some(path), surroundings)
-            })
+            .filter_map(|(path, _, cursor)| criterion(cursor, cursor.fields()?, Some(path), checks))
             .collect(),
     )
 }
@@ -170,7 +169,7 @@ fn criterion(
     cursor: &Cursor<'_>,
     mut fields: Fields<'_>,
     path: Option<&str>,
-    surroundings: &Surroundings<'_>,
+    checks: &dyn Checks,
 ) -> Option<Criterion> {
     let operator = fields
         .required("type", "equals")
@@ -184,5 +183,5 @@ fn criterion(
         operator: operator?.to_owned(),
         pattern,
     };
-    cursor.parsed(surroundings.checks.criterion(criterion))
+    cursor.parsed(checks.criterion(criterion))
 }

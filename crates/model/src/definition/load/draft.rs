@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Checks, PackSource};
 use crate::Ref;
-use crate::definition::authored::{self, AuthoredRule, Surroundings};
+use crate::definition::authored::{self, AuthoredRule, AuthoredWorkflow, Surroundings};
 use crate::definition::decode::Cursor;
 use crate::definition::document::{self, Node};
 use crate::definition::problem::{Position, Problem, Reporter, did_you_mean};
@@ -18,13 +18,15 @@ const FOLDERS: &[&str] = &["actions", "triggers", "rules", "runtimes", "workflow
 /// The pack in the binary.
 const CORE: &str = "core";
 
-/// A pack whose rules have not been linked.
+/// A pack whose rules and workflows have not been linked.
 pub(super) struct Draft {
     pub label: String,
     /// Without rules.
     pub pack: Pack,
     /// Rules and the files they are in.
     pub rules: Vec<(String, AuthoredRule)>,
+    /// Workflows and the files they are in. The pack has their actions as they are before linking.
+    pub workflows: Vec<(String, AuthoredWorkflow)>,
     /// Files of actions, for warnings about them.
     pub files: BTreeMap<Ref, String>,
     /// Everything that has a ref here, also if it has mistakes: naming it is no second mistake.
@@ -75,7 +77,9 @@ pub(super) fn draft(source: &PackSource, checks: &dyn Checks) -> Draft {
     let rules = reader.folder("rule", "rules", |cursor| {
         authored::rule(cursor, &surroundings)
     });
-    reader.refuse_workflows();
+    let workflows = reader.folder("workflow", "workflows", |cursor| {
+        authored::workflow(cursor, &surroundings)
+    });
     let warnings = unread_folders(source);
     let origin = PackOrigin {
         pack: manifest.reference.clone().unwrap_or_default(),
@@ -93,9 +97,10 @@ pub(super) fn draft(source: &PackSource, checks: &dyn Checks) -> Draft {
         pack: Pack {
             version: manifest.version,
             description: manifest.description,
-            actions: actions
-                .into_iter()
-                .map(|(_, action)| own(action, &origin))
+            actions: workflows
+                .iter()
+                .map(|(_, workflow)| own(workflow.action.clone(), &origin))
+                .chain(actions.into_iter().map(|(_, action)| own(action, &origin)))
                 .collect(),
             triggers: triggers
                 .into_iter()
@@ -109,6 +114,7 @@ pub(super) fn draft(source: &PackSource, checks: &dyn Checks) -> Draft {
             origin,
         },
         rules,
+        workflows,
         declared: reader.declared,
         problems: reader.problems,
         warnings,
@@ -239,21 +245,6 @@ impl Reader<'_> {
         }
         self.declared
             .insert(reference.clone(), (kind, file.to_owned(), position));
-    }
-
-    fn refuse_workflows(&mut self) {
-        for path in self
-            .source
-            .files
-            .keys()
-            .filter(|path| path.starts_with("workflows"))
-        {
-            let file = labelled(&self.source.label, &path.display().to_string());
-            self.problems.push(whole_file(
-                file,
-                "workflows are not supported by this version".to_owned(),
-            ));
-        }
     }
 }
 

@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::draft::{Draft, MANIFEST, whole_file};
+use super::workflow::link_workflow;
 use super::{Checks, Loaded};
-use crate::definition::authored::{AuthoredRule, BUILT_IN_RUNTIMES, Mapped};
+use crate::definition::authored::{AuthoredRule, BUILT_IN_RUNTIMES, Mapped, WORKFLOW};
 use crate::definition::problem::{Problem, Reporter, did_you_mean};
+use crate::definition::resolved::UseOf;
 use crate::definition::{Action, Catalog, Pack, ParameterSchema, Rule, Runtime};
 use crate::{Object, Ref};
 
 /// Every pack as it will be, and every ref that a file of this load claims.
-struct World {
-    catalog: Catalog,
+pub(super) struct World {
+    pub(super) catalog: Catalog,
     declared: BTreeSet<Ref>,
 }
 
@@ -46,12 +48,27 @@ fn finish(draft: Draft, world: &World, checks: &dyn Checks, problems: &mut Vec<P
     let Draft {
         mut pack,
         rules,
+        workflows,
         files,
         mut warnings,
         ..
     } = draft;
     let mut linked = BTreeMap::new();
+    for (file, workflow) in workflows {
+        let reporter = Reporter::new(file);
+        let action = link_workflow(workflow, world, checks, &reporter, &mut warnings);
+        problems.extend(reporter.into_found());
+        if let Some(known) = pack.actions.get_mut(&action.reference) {
+            *known = Arc::new(Action {
+                origin: known.origin.clone(),
+                ..action
+            });
+        }
+    }
     for action in pack.actions.values_mut() {
+        if action.runtime == WORKFLOW {
+            continue;
+        }
         let definition = runtime_of(action, &world.catalog);
         if definition.is_none() && !BUILT_IN_RUNTIMES.contains(&action.runtime.as_str()) {
             let file = files.get(&action.reference).cloned().unwrap_or_default();
@@ -232,7 +249,7 @@ fn unknown<'a>(
 ) {
     let reference = &mapped.reference.value;
     // A definition of that ref has mistakes of its own, which are reported where they are.
-    if world.declared.contains(reference) && !world.is_something_else(what, reference) {
+    if world.names_with_mistakes(what, reference) {
         return;
     }
     let near = did_you_mean(reference.as_str(), all.map(Ref::as_str));
@@ -242,6 +259,11 @@ fn unknown<'a>(
 }
 
 impl World {
+    /// Whether a ref that was not found has a definition with mistakes.
+    pub(super) fn names_with_mistakes(&self, what: &str, reference: &Ref) -> bool {
+        self.declared.contains(reference) && !self.is_something_else(what, reference)
+    }
+
     /// Whether a ref is well-defined, but as something else.
     fn is_something_else(&self, what: &str, reference: &Ref) -> bool {
         let action = self.catalog.action(reference).is_some();
@@ -250,7 +272,7 @@ impl World {
     }
 }
 
-/// Notes rules of other packs that would lose their trigger or action.
+/// Notes rules and workflows of other packs that would lose a trigger or an action.
 fn still_used(
     draft: &Draft,
     before: &Catalog,
@@ -260,22 +282,21 @@ fn still_used(
 ) {
     let pack = draft.pack.origin.pack.as_str();
     let replaced = |name: &str| drafts.iter().any(|draft| draft.pack.origin.pack == name);
-    for rule in before
-        .rules()
-        .filter(|rule| !replaced(rule.reference.pack()))
+    for used in before
+        .uses()
+        .filter(|used| used.needs.pack() == pack && !replaced(used.user.pack()))
     {
-        let lost_trigger =
-            rule.trigger.pack() == pack && future.catalog.trigger(&rule.trigger).is_none();
-        let lost_action =
-            rule.action.pack() == pack && future.catalog.action(&rule.action).is_none();
-        for (lost, reference) in [(lost_trigger, &rule.trigger), (lost_action, &rule.action)] {
-            if lost && !future.declared.contains(reference) {
-                let message = format!(
-                    "'{reference}' is gone, but the rule {} of another pack uses it",
-                    rule.reference
-                );
-                problems.push(whole_file(draft.file_name(MANIFEST), message));
-            }
+        let reference = used.needs;
+        let there = match used.what {
+            UseOf::Trigger => future.catalog.trigger(reference).is_some(),
+            UseOf::Action => future.catalog.action(reference).is_some(),
+        };
+        if !there && !future.declared.contains(reference) {
+            let message = format!(
+                "'{reference}' is gone, but the {} {} of another pack uses it",
+                used.kind, used.user
+            );
+            problems.push(whole_file(draft.file_name(MANIFEST), message));
         }
     }
 }

@@ -1,12 +1,13 @@
 //! From the files of packs to [`Pack`]s: all of them or none, with every mistake reported.
 //!
-//! Two passes. [`draft`] reads the files of each pack on its own. [`link`] looks up what rules name,
+//! Two passes. [`draft`] reads the files of each pack on its own. [`link`] looks up what rules and workflows name,
 //! among all the drafts and the packs that are current; so packs that name each other load together.
 //! Nothing here touches a disk: what is in the files is a parameter, and so are the checks that need
 //! the engine's expression language, operators and schedules.
 
 mod draft;
 mod link;
+mod workflow;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -42,6 +43,29 @@ pub struct ParameterProblem {
     pub message: String,
 }
 
+/// What an expression or a template uses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Every path by its parts: `tasks.fetch.result` is `["tasks", "fetch", "result"]`.
+    pub paths: Vec<Vec<String>>,
+    /// What the text is.
+    pub form: Form,
+}
+
+/// What a text is, as far as can be told without its values.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Form {
+    /// A text without markup, which stands for itself.
+    #[default]
+    Plain,
+    /// The value of one path.
+    Name(Vec<String>),
+    /// The value of an expression.
+    Value,
+    /// A text in which values are rendered.
+    Text,
+}
+
 /// Checks that need more than the vocabulary. The engine's answers are given in `crates/camshaft`.
 pub trait Checks {
     /// Whether path, operator and pattern go together; gives the operator its canonical name.
@@ -50,17 +74,17 @@ pub trait Checks {
     /// What is wrong, in a sentence.
     fn criterion(&self, criterion: Criterion) -> Result<Criterion, String>;
 
-    /// Whether a text is an expression.
+    /// The names that an expression uses.
     ///
     /// # Errors
-    /// What is wrong, in a sentence.
-    fn expression(&self, text: &str) -> Result<(), String>;
+    /// It is none: what is wrong, in a sentence.
+    fn expression(&self, text: &str) -> Result<Names, String>;
 
-    /// Whether a text is a template.
+    /// The names that a template uses.
     ///
     /// # Errors
-    /// What is wrong, in a sentence.
-    fn template(&self, text: &str) -> Result<(), String>;
+    /// It is none: what is wrong, in a sentence.
+    fn template(&self, text: &str) -> Result<Names, String>;
 
     /// Whether a value is a JSON Schema.
     ///
@@ -143,3 +167,5 @@ pub fn load_packs(
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod workflow_tests;

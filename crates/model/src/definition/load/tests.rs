@@ -19,19 +19,21 @@ impl Checks for Lenient {
         }
     }
 
-    fn expression(&self, text: &str) -> Result<(), String> {
+    fn expression(&self, text: &str) -> Result<Names, String> {
         if text.contains("BAD") {
             Err("not an expression".to_owned())
         } else {
-            Ok(())
+            Ok(names(text))
         }
     }
 
-    fn template(&self, text: &str) -> Result<(), String> {
+    fn template(&self, text: &str) -> Result<Names, String> {
         if text.contains("BAD") {
             Err("not a template".to_owned())
+        } else if text.contains("{{") {
+            Ok(names(text))
         } else {
-            Ok(())
+            Ok(Names::default())
         }
     }
 
@@ -63,6 +65,19 @@ impl Checks for Lenient {
             }]),
             _ => Ok(parameters),
         }
+    }
+}
+
+/// Every word with a dot in it.
+fn names(text: &str) -> Names {
+    let path = |word: &str| word.split('.').map(str::to_owned).collect();
+    Names {
+        paths: text
+            .split(|c: char| !c.is_alphanumeric() && !matches!(c, '_' | '.' | '-'))
+            .filter(|word| word.contains('.'))
+            .map(path)
+            .collect(),
+        form: Form::Value,
     }
 }
 
@@ -101,7 +116,7 @@ fn world() -> Catalog {
     }
 }
 
-fn load(list: &[(&str, &str)]) -> Result<Loaded, Problems> {
+pub(super) fn load(list: &[(&str, &str)]) -> Result<Loaded, Problems> {
     load_pack(
         &files(list),
         PathBuf::from("/packs/demo"),
@@ -111,14 +126,14 @@ fn load(list: &[(&str, &str)]) -> Result<Loaded, Problems> {
     )
 }
 
-fn problems(list: &[(&str, &str)]) -> String {
+pub(super) fn problems(list: &[(&str, &str)]) -> String {
     load(list).map_or_else(
         |problems| problems.to_string(),
         |loaded| format!("loaded {:?}", loaded.warnings),
     )
 }
 
-const MANIFEST: (&str, &str) = ("pack.yaml", "ref: demo\nversion: 1.0.0\n");
+pub(super) const MANIFEST: (&str, &str) = ("pack.yaml", "ref: demo\nversion: 1.0.0\n");
 
 #[test]
 fn every_key_arrives() {
@@ -248,7 +263,7 @@ fn a_page_of_mistakes() {
         ),
         ("runtimes/python.yaml", "ref: demo.python\ncommand: []\n"),
         ("triggers/t.yaml", "ref: demo.t\nkind: interval\n"),
-        ("workflows/w.yaml", "ref: demo.w\n"),
+        ("workflows/w.yaml", "ref: demo.w\nruntime: workflow\n"),
     ]);
     insta::assert_snapshot!(page);
 }
