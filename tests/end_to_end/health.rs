@@ -3,9 +3,10 @@
 use std::fs;
 use std::process::Command;
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 
-use crate::harness::Site;
+use crate::harness::{Engine, Site, await_ended, shown};
 
 fn problem(ready: &Value) -> Option<String> {
     let parts = ready["components"].as_array().expect("a list");
@@ -35,6 +36,98 @@ fn a_well_engine_says_so_everywhere() {
     }
     assert!(site.ok(["status"]).contains("ok"));
     site.ok(["doctor"]);
+}
+
+/// Sets how large files of the engine may become; `None` lets them grow again. Stands for a disk without
+/// room, which a test cannot have everywhere.
+fn room(engine: &Engine, bytes: Option<u64>) {
+    let pid = Pid::from_raw(engine.pid());
+    let before = prlimit(
+        pid,
+        Resource::Fsize,
+        Rlimit {
+            current: bytes,
+            maximum: None,
+        },
+    );
+    before.expect("the limit is set");
+}
+
+#[test]
+fn an_engine_without_room_says_so_loses_nothing_and_goes_on_by_itself() {
+    let site = Site::new();
+    let gate = site.path().join("gate");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&gate)
+            .status()
+            .expect("it runs")
+            .success()
+    );
+    site.shell_action(
+        "hold",
+        &format!("echo begun; read line < '{}'; echo done", gate.display()),
+        "stall_timeout: 1m",
+    );
+    site.pack_file("t/triggers/poked.yaml", "ref: t.poked\n");
+    let mut engine = site.up();
+    let held = site.request(["t.hold"]);
+    site.wait_for_log(&held, "begun");
+
+    room(&engine, Some(1));
+    let refused = site.run(["run", "core.noop", "--idempotency-key", "k", "--detach"]);
+    assert_eq!(refused.status.code(), Some(3), "{}", shown(&refused));
+    let event = serde_json::json!({"trigger": "t.poked", "payload": {}});
+    let (status, code) = site.post("/api/v1/events", &event).refusal();
+    assert_eq!((status, code.as_str()), (503, "unavailable"));
+    engine.seen_or_wait("commits fail");
+    let ready = site.http("GET", "/readyz", &[], b"");
+    assert_eq!(ready.status, 503, "{}", ready.text());
+    let named = problem(&ready.json()).expect("a problem");
+    assert!(named.starts_with("writer: "), "{named}");
+    // It ends while its end cannot be recorded; nobody is told of an end that is not recorded.
+    fs::write(&gate, "go\n").expect("written");
+    let pid = site
+        .steps(&held)
+        .iter()
+        .find_map(|(kind, payload)| (kind == "step_spawned").then(|| payload["pid"].as_i64()));
+    if let Some(Some(pid)) = pid {
+        await_ended(i32::try_from(pid).expect("a pid"));
+    }
+    let held_now = site.get(&format!("/api/v1/executions/{held}"));
+    assert_eq!(held_now["status"], "running", "{held_now}");
+
+    room(&engine, None);
+    engine.seen_or_wait("commits work again");
+    assert_eq!(problem(&site.get("/readyz")), None);
+    let held = site.ended(&held);
+    assert_eq!(
+        (held["status"].as_str(), held["attempt"].as_u64()),
+        (Some("completed"), Some(1)),
+        "{held}"
+    );
+    assert_eq!(
+        site.done(["core.noop", "--idempotency-key", "k"])["status"],
+        "completed"
+    );
+    let (code, log) = engine.stop();
+    assert_eq!(code, 0, "{log}");
+    let said = log.lines().filter(|line| line.contains("commits fail"));
+    assert!(said.count() <= 2, "it is said once for each cause: {log}");
+    let check = site.run(["doctor", "--check"]);
+    assert!(check.status.success(), "{}", shown(&check));
+}
+
+#[test]
+fn room_that_came_back_is_seen_although_nobody_writes() {
+    let site = Site::new();
+    let mut engine = site.up();
+    room(&engine, Some(1));
+    let refused = site.run(["run", "core.noop", "--detach"]);
+    assert_eq!(refused.status.code(), Some(3), "{}", shown(&refused));
+    room(&engine, None);
+    engine.wait_for("commits work again");
+    assert_eq!(problem(&site.get("/readyz")), None);
 }
 
 #[test]

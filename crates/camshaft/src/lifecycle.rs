@@ -378,6 +378,9 @@ impl Signals {
                 )
             })
         };
+        // Past a limit on the size of files this signal ends a process that does not hear it. A write that
+        // fails is enough: it is told of, and tried again.
+        drop(on(SignalKind::from_raw(libc::SIGXFSZ))?);
         Ok(Self {
             interrupt: on(SignalKind::interrupt())?,
             terminate: on(SignalKind::terminate())?,

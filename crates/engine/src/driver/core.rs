@@ -186,7 +186,7 @@ impl Core {
             Ok(Outcome::Refused(refusal)) => self.refused(refusal, &unit),
             Err(error) => match again {
                 Some(transaction) => {
-                    tracing::warn!(%error, "a change is not stored yet; it is tried again");
+                    tracing::debug!(%error, "a change is not stored yet; it is tried again");
                     let core = self.clone();
                     self.runtime.spawn(async move {
                         tokio::time::sleep(RESUBMIT_AFTER).await;

@@ -5,15 +5,19 @@
 //! price of a durable commit is shared by everybody who waited for the one before. If the batch
 //! fails, it is rolled back and each of its transactions is tried alone, so that one that cannot be
 //! stored fails by itself.
+//!
+//! While commits fail (a full disk) the thread also tries one of its own every [`PROBE`], so that health
+//! tells of the room that came back before anybody dares to write again.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use camshaft_model::port::store::{OnCommit, Outcome, StoreError, Transaction};
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -26,6 +30,9 @@ use super::error;
 const BATCH_LIMIT: usize = 1_000;
 /// At most so many transactions wait; the next one is refused at once.
 const QUEUE_LIMIT: usize = 200_000;
+
+/// How often a commit is tried while the last one failed and nobody brings another.
+const PROBE: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// How many pages the log had after the last commit of this thread.
@@ -177,7 +184,7 @@ struct Loop {
 impl Loop {
     fn run(mut self, commands: &Receiver<Command>) {
         let mut batch = Vec::new();
-        while let Ok(first) = commands.recv() {
+        while let Some(first) = self.next(commands) {
             let mut next = Some(first);
             while let Some(Command::Write(job)) = next {
                 batch.push(job);
@@ -198,6 +205,19 @@ impl Loop {
                 Some(Command::Write(_)) | None => {}
             }
         }
+    }
+
+    /// The next command, as soon as there is one; `None` when nobody can send any more.
+    fn next(&mut self, commands: &Receiver<Command>) -> Option<Command> {
+        while self.alive.0.failure.lock().is_some() {
+            match commands.recv_timeout(PROBE) {
+                Ok(command) => return Some(command),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                // Whether it worked is said where every commit is accounted for.
+                Err(RecvTimeoutError::Timeout) => drop(self.durably(Applier::probe)),
+            }
+        }
+        commands.recv().ok()
     }
 
     fn write(&mut self, batch: Vec<Job>) {
@@ -244,14 +264,19 @@ impl Loop {
         match result {
             Ok(done) => {
                 self.wal.committed(LOG_PAGES.get(), &self.signals);
-                self.alive.0.failure.lock().take();
+                if self.alive.0.failure.lock().take().is_some() {
+                    tracing::info!("commits work again");
+                }
                 Ok(done)
             }
             Err(e) => {
                 let failure = error::from_sql(&e);
                 if !error::is_callers_fault(&e) {
-                    tracing::error!(error = %e, "a commit failed");
-                    *self.alive.0.failure.lock() = Some(failure.clone());
+                    let known = self.alive.0.failure.lock().replace(failure.clone());
+                    // Once for each cause: many may fail a second, and the log may be on the same disk.
+                    if known.is_none_or(|known| known.to_string() != failure.to_string()) {
+                        tracing::error!(error = %e, "commits fail; those that must not be lost are tried again");
+                    }
                 }
                 Err(failure)
             }
