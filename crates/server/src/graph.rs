@@ -1,6 +1,8 @@
 //! The graph of a workflow as the API shows it: enough to draw the tasks that have not started. What
 //! tasks are asked to do (parameters, prompts, criteria) is in the definition and not here.
 
+use std::sync::Arc;
+
 use camshaft_model::ExecutionSpec;
 use camshaft_model::definition::workflow::{Entry, Join, LoopMode, Task, Work};
 use camshaft_model::definition::{Action, Catalog, Workflow};
@@ -8,18 +10,21 @@ use serde_json::{Value, json};
 
 use crate::state::Api;
 
-/// The graph by which a run goes: that of the version that it is pinned to. `None` if that version
-/// cannot be read any more.
+/// The graph by which a run goes. `None` if that version cannot be read any more.
 pub(crate) async fn of(api: &Api, spec: &ExecutionSpec) -> Option<Value> {
-    let catalog = api.engine.catalog();
+    shown(&*definition(api, spec).await?, &api.engine.catalog())
+}
+
+/// The action behind an execution in the version that it is pinned to, from the disk if the engine has
+/// not needed it since its start. `None` if it cannot be read any more.
+async fn definition(api: &Api, spec: &ExecutionSpec) -> Option<Arc<Action>> {
     if let Some(action) = api.engine.definition(spec) {
-        return shown(&action, &catalog);
+        return Some(action);
     }
-    let pack = api.packs.version(spec.pack_hash.clone()?).await;
-    match pack {
-        Ok(pack) => shown(pack.actions.get(&spec.action)?, &catalog),
+    match api.packs.version(spec.pack_hash.clone()?).await {
+        Ok(pack) => pack.actions.get(&spec.action).cloned(),
         Err(error) => {
-            tracing::warn!(execution = %spec.id, %error, "the version of a run's workflow cannot be read");
+            tracing::warn!(execution = %spec.id, %error, "the version of its pack cannot be read");
             None
         }
     }
@@ -86,8 +91,6 @@ fn task(workflow: &Workflow, task: &Task, catalog: &Catalog) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use camshaft_model::Status;
     use camshaft_model::definition::EntryPoint;
     use camshaft_model::definition::workflow::{Items, Need, Next, OnItemFailure};

@@ -16,6 +16,7 @@ pub mod event;
 pub mod events;
 pub mod execution;
 mod input;
+pub mod inquiry;
 pub mod logs;
 pub mod pack;
 mod reference;
@@ -127,6 +128,8 @@ enum Verb {
     Run(Box<run::Run>),
     #[command(subcommand)]
     Execution(execution::Execution),
+    #[command(subcommand)]
+    Inquiry(inquiry::Inquiry),
     Logs(logs::Logs),
     Events(events::Events),
     Why(why::Why),
@@ -218,6 +221,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<ExitCode, CliError> {
         Verb::Up(up) => (context.local.up)(up.options(Some(context.data_dir.clone()))),
         Verb::Run(verb) => verb.run(context).await,
         Verb::Execution(verb) => verb.run(context).await,
+        Verb::Inquiry(verb) => verb.run(context).await,
         Verb::Logs(verb) => verb.run(context).await,
         Verb::Events(verb) => verb.run(context).await,
         Verb::Why(verb) => verb.run(context).await,

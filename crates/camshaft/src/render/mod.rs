@@ -9,6 +9,7 @@ pub mod escape;
 pub mod execution;
 pub mod json;
 pub mod live;
+pub mod run;
 pub mod screen;
 pub mod step;
 pub mod table;

@@ -1,8 +1,10 @@
-//! `camshaft execution`: list, show, cancel, retry.
+//! `camshaft execution`: list, show, cancel, pause, resume, retry, rerun.
 
 mod cancel;
 mod list;
+mod pause;
 mod retry;
+mod screen;
 mod show;
 
 use std::process::ExitCode;
@@ -18,7 +20,10 @@ pub enum Execution {
     List(list::List),
     Show(show::Show),
     Cancel(cancel::Cancel),
+    Pause(pause::Pause),
+    Resume(pause::Resume),
     Retry(retry::Retry),
+    Rerun(retry::Rerun),
 }
 
 impl Execution {
@@ -27,7 +32,10 @@ impl Execution {
             Self::List(verb) => verb.run(context).await,
             Self::Show(verb) => verb.run(context).await,
             Self::Cancel(verb) => verb.run(context).await,
+            Self::Pause(verb) => verb.run(context).await,
+            Self::Resume(verb) => verb.run(context).await,
             Self::Retry(verb) => verb.run(context).await,
+            Self::Rerun(verb) => verb.run(context).await,
         }
     }
 }

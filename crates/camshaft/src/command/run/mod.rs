@@ -1,7 +1,9 @@
 //! `camshaft run`: request an execution and, unless told not to, stay with it to its end.
 
-mod parameters;
+pub(super) mod parameters;
 mod wait;
+
+pub(super) use wait::stay;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -106,7 +108,7 @@ impl Run {
         }
         // A file's own deadline ends the execution; the end is waited for, however it comes.
         let limit = self.timeout.filter(|_| self.reference.is_some());
-        wait::stay(context, id, limit).await
+        stay(context, id, limit).await
     }
 
     async fn request_action(
@@ -114,7 +116,11 @@ impl Run {
         context: &Context,
         action: &Ref,
     ) -> Result<Map<String, Value>, CliError> {
-        let given = parameters::read(self.params.as_deref(), &self.parameters)?;
+        let given = parameters::read(
+            parameters::PARAMETERS,
+            self.params.as_deref(),
+            &self.parameters,
+        )?;
         let parameters = if given.needs_schema() {
             let definition = context.client.read(&format!("/actions/{action}")).await?;
             given.typed(

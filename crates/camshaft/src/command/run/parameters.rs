@@ -9,9 +9,28 @@ use serde_json::Value;
 use crate::command::input;
 use crate::exit::CliError;
 
+/// What the pairs are, for errors about them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::command) struct Kind {
+    /// What one of them is called.
+    pub(in crate::command) noun: &'static str,
+    /// The code of errors about them.
+    pub(in crate::command) code: ErrorCode,
+    /// Where their schema can be seen.
+    pub(in crate::command) schema_hint: &'static str,
+}
+
+/// Parameters of actions.
+pub(super) const PARAMETERS: Kind = Kind {
+    noun: "parameter",
+    code: ErrorCode::InvalidParameters,
+    schema_hint: "camshaft action show lists the parameters",
+};
+
 /// Parameters as they were typed.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Given {
+#[derive(Debug, PartialEq)]
+pub(in crate::command) struct Given {
+    kind: Kind,
     /// With a type of their own.
     typed: Object,
     /// Text that the schema may want to be something else, in order.
@@ -19,21 +38,29 @@ pub(super) struct Given {
 }
 
 /// Reads the file of `--params`, then each argument; a later one wins.
-pub(super) fn read(file: Option<&str>, arguments: &[String]) -> Result<Given, CliError> {
-    let mut given = Given::default();
+pub(in crate::command) fn read(
+    kind: Kind,
+    file: Option<&str>,
+    arguments: &[String],
+) -> Result<Given, CliError> {
+    let mut given = Given {
+        kind,
+        typed: Object::new(),
+        text: Vec::new(),
+    };
     if let Some(path) = file {
         match input::document(path)? {
             Value::Object(object) => given.typed = object,
             Value::Null => {}
             _ => {
-                return Err(
-                    invalid(format!("{path} does not hold an object")).hint("write key: value")
-                );
+                return Err(kind
+                    .invalid(format!("{path} does not hold an object"))
+                    .hint("write key: value"));
             }
         }
     }
     for argument in arguments {
-        let (key, value) = parse(argument)?;
+        let (key, value) = parse(kind, argument)?;
         given.text.retain(|(earlier, _)| *earlier != key);
         given.typed.shift_remove(&key);
         match value {
@@ -54,9 +81,9 @@ enum Typed {
     File(String),
 }
 
-fn parse(argument: &str) -> Result<(String, Typed), CliError> {
+fn parse(kind: Kind, argument: &str) -> Result<(String, Typed), CliError> {
     let refuse = |reason: &str| {
-        invalid(format!("'{argument}' is no parameter: {reason}"))
+        kind.invalid(format!("'{argument}' is no {}: {reason}", kind.noun))
             .hint("write key=text, key:=JSON or key=@FILE")
     };
     let (key, value) = argument
@@ -80,18 +107,20 @@ fn parse(argument: &str) -> Result<(String, Typed), CliError> {
     }
 }
 
-fn invalid(message: String) -> CliError {
-    CliError::new(ErrorCode::InvalidParameters, message)
+impl Kind {
+    fn invalid(self, message: String) -> CliError {
+        CliError::new(self.code, message)
+    }
 }
 
 impl Given {
     /// Whether the action's schema decides about a type.
-    pub(super) fn needs_schema(&self) -> bool {
+    pub(in crate::command) fn needs_schema(&self) -> bool {
         !self.text.is_empty()
     }
 
     /// The parameters, text turned into what the schema wants.
-    pub(super) fn typed(self, schema: &Value) -> Result<Object, CliError> {
+    pub(in crate::command) fn typed(self, schema: &Value) -> Result<Object, CliError> {
         let mut parameters = self.typed;
         for (key, text) in self.text {
             let kinds = kinds(
@@ -101,13 +130,15 @@ impl Given {
             );
             let value = convert(text, &kinds).map_err(|text| {
                 let shown: String = text.chars().take(80).collect();
-                invalid(format!(
-                    "parameter '{key}' must be {}, not '{shown}'",
-                    kinds.join(" or ")
-                ))
-                .hint(format!(
-                    "camshaft action show lists the parameters; {key}:=JSON gives any type"
-                ))
+                let Kind {
+                    noun, schema_hint, ..
+                } = self.kind;
+                self.kind
+                    .invalid(format!(
+                        "{noun} '{key}' must be {}, not '{shown}'",
+                        kinds.join(" or ")
+                    ))
+                    .hint(format!("{schema_hint}; {key}:=JSON gives any type"))
             })?;
             parameters.insert(key, value);
         }
@@ -163,7 +194,9 @@ mod tests {
 
     fn typed(arguments: &[&str]) -> Result<Value, CliError> {
         let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
-        read(None, &arguments)?.typed(&schema()).map(Value::Object)
+        read(PARAMETERS, None, &arguments)?
+            .typed(&schema())
+            .map(Value::Object)
     }
 
     #[test]
@@ -202,7 +235,7 @@ mod tests {
         std::fs::write(&text, "line 1\nline 2\n").unwrap();
         std::fs::write(&params, "name: from file\nlist: [1]\n").unwrap();
         let arguments = [format!("name=@{}", text.display())];
-        let given = read(params.to_str(), &arguments)
+        let given = read(PARAMETERS, params.to_str(), &arguments)
             .unwrap()
             .typed(&schema())
             .unwrap();
@@ -231,12 +264,12 @@ mod tests {
     proptest! {
         #[test]
         fn any_argument_is_read_or_refused(argument in "[a-z:=@\\[\\]{}\"0-9 ]{0,20}") {
-            let _ = parse(&argument);
+            let _ = parse(PARAMETERS, &argument);
         }
 
         #[test]
         fn text_arrives_as_it_is(key in "[a-z]{1,8}", text in "[^@].*") {
-            let typed = read(None, &[format!("{key}={text}")]).unwrap().typed(&Value::Null).unwrap();
+            let typed = read(PARAMETERS, None, &[format!("{key}={text}")]).unwrap().typed(&Value::Null).unwrap();
             prop_assert_eq!(typed.get(&key), Some(&Value::String(text)));
         }
     }

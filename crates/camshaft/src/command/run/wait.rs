@@ -24,7 +24,7 @@ const ATTEMPT_WAIT: Duration = Duration::from_secs(1);
 
 /// Shows the output until the execution has ended, and then how it ended. Ctrl-C and the limit only
 /// end the staying: the execution goes on.
-pub(super) async fn stay(
+pub(in crate::command) async fn stay(
     context: &Context,
     id: ExecutionId,
     limit: Option<Duration>,
