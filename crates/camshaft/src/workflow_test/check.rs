@@ -160,7 +160,7 @@ fn task(path: &str, check: &TaskCheck, outcome: &Outcome, run: ExecutionId) -> D
         TaskCheck::Reason(part) => contains(part, task.reason.as_deref()),
         TaskCheck::Error(part) => contains(part, task.error.as_ref().map(|e| e.message.as_str())),
         TaskCheck::Result(expected) => {
-            let actual = result(ledger, task, child);
+            let actual = ledger.result(task);
             (actual.as_ref() != Some(expected))
                 .then(|| (shown(expected), shown_or(actual.as_ref(), "no result")))
         }
@@ -198,16 +198,6 @@ fn task(path: &str, check: &TaskCheck, outcome: &Outcome, run: ExecutionId) -> D
             differs(expected.unwrap_or("nothing"), actual.unwrap_or("nothing"))
         }
     }
-}
-
-fn result(ledger: &Ledger, task: &TaskRecord, child: Option<&Execution>) -> Option<Value> {
-    if let Some(result) = &task.result {
-        return Some(Value::clone(result));
-    }
-    if task.items.is_some() {
-        return Some(Value::Array(ledger.item_results(task)));
-    }
-    child.and_then(|child| child.state.result.as_deref().cloned())
 }
 
 fn items(

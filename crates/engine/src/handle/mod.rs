@@ -30,6 +30,7 @@ use crate::state::{Settings, State};
 use crate::workflow::Kept;
 
 pub use runs::{InquiryAnswer, RetryFrom};
+pub(crate) use runs::{as_kept, to_keep};
 
 /// A request for an execution.
 #[derive(Debug, Clone)]

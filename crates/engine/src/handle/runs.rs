@@ -96,41 +96,13 @@ impl Engine {
                 "{id} is no run of a workflow: there is nothing to keep"
             )));
         };
-        let again = match from {
-            RetryFrom::Task(name) => {
-                let Some((task, _)) = workflow.task(name) else {
-                    return Err(no_task(workflow, reference, name));
-                };
-                workflow.downstream(task)
-            }
-            RetryFrom::Start | RetryFrom::Failed => BTreeSet::new(),
-        };
         let record = self.store().run(id).await.map_err(unavailable)?;
         let lap = record.map_or(0, |record| record.lap);
+        let tasks = self.store().tasks(id).await.map_err(unavailable)?;
         let mut kept = Kept::new();
-        for task in self.store().tasks(id).await.map_err(unavailable)? {
-            let known = workflow.task(&task.task.name);
-            let keep = known.is_some_and(|(place, task)| !again.contains(&place) && !task.finally);
-            if !keep || task.task.lap != lap || task.status != Status::Completed {
-                continue;
-            }
+        for task in to_keep(workflow, reference, from, lap, tasks)? {
             let result = self.result_of(&task).await?;
-            let record = TaskRecord {
-                run: id,
-                task: TaskRef {
-                    lap: 1,
-                    visit: 1,
-                    ..task.task
-                },
-                execution: None,
-                items: None,
-                result: Some(result),
-                taken_from: Some(TakenFrom::Run { of: id }),
-                awaited: None,
-                until: None,
-                ..task
-            };
-            kept.insert(record.task.name.clone(), record);
+            kept.insert(task.task.name.clone(), as_kept(task, result));
         }
         Ok(kept)
     }
@@ -239,6 +211,51 @@ impl Engine {
         })?;
         committed(receiver).await?;
         Ok(value)
+    }
+}
+
+/// The tasks that a retry keeps, as the run that has ended recorded them.
+pub(crate) fn to_keep(
+    workflow: &Workflow,
+    reference: &Ref,
+    from: &RetryFrom,
+    lap: u32,
+    tasks: Vec<TaskRecord>,
+) -> Result<Vec<TaskRecord>, ControlError> {
+    let again = match from {
+        RetryFrom::Start => return Ok(Vec::new()),
+        RetryFrom::Failed => BTreeSet::new(),
+        RetryFrom::Task(name) => {
+            let Some((task, _)) = workflow.task(name) else {
+                return Err(no_task(workflow, reference, name));
+            };
+            workflow.downstream(task)
+        }
+    };
+    let keeps = |record: &TaskRecord| {
+        let known = workflow.task(&record.task.name);
+        known.is_some_and(|(place, task)| !again.contains(&place) && !task.finally)
+            && record.task.lap == lap
+            && record.status == Status::Completed
+    };
+    Ok(tasks.into_iter().filter(keeps).collect())
+}
+
+/// A task of a run that has ended, as the next run begins with it.
+pub(crate) fn as_kept(task: TaskRecord, result: Arc<Value>) -> TaskRecord {
+    TaskRecord {
+        task: TaskRef {
+            lap: 1,
+            visit: 1,
+            ..task.task
+        },
+        execution: None,
+        items: None,
+        result: Some(result),
+        taken_from: Some(TakenFrom::Run { of: task.run }),
+        awaited: None,
+        until: None,
+        ..task
     }
 }
 

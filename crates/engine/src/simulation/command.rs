@@ -1,11 +1,19 @@
 //! From what happens in a scenario to a command of the engine, and the way back after a crash.
 
-use camshaft_model::{EventDraft, EventSource, Inquiry, InquiryStatus, Origin, Output};
+use std::sync::Arc;
+
+use camshaft_model::{
+    ErrorCode, EventDraft, EventSource, Execution, ExecutionId, Inquiry, InquiryStatus, Origin,
+    Output,
+};
 
 use super::bench::Bench;
 use super::scenario::{Answer, Move};
+use crate::apply::workflow::RunRows;
 use crate::decision::Decision;
-use crate::handle::{ExecutionRequest, Requested, RetryFrom};
+use crate::handle::{
+    ControlError, ExecutionRequest, InquiryAnswer, Requested, RetryFrom, as_kept, to_keep,
+};
 use crate::workflow::Kept;
 
 impl Bench<'_> {
@@ -54,17 +62,44 @@ impl Bench<'_> {
                 Ok(ingested.decision)
             }
             Move::Cancel => Ok(self.apply(|state, context| state.cancel(run, context))),
-            Move::Retry(from) => self.retry(from),
-            Move::Answer(_) | Move::Pause | Move::Resume => Err("not supported".to_owned()),
+            Move::Pause => self
+                .apply(|state, context| state.pause(run, context))
+                .map_err(|error| error.message),
+            Move::Resume => self
+                .apply(|state, context| state.resume(run, context))
+                .map_err(|error| error.message),
+            Move::Answer(answer) => self.answer(answer),
+            Move::Retry(from) => self.retry(from).map_err(|error| error.message),
         }
     }
 
-    fn retry(&mut self, from: &RetryFrom) -> Result<Decision, String> {
-        let earlier = self.runs.last().and_then(|id| self.ledger.execution(*id));
-        let earlier = earlier.ok_or_else(|| "there is no run".to_owned())?;
-        if *from != RetryFrom::Start {
-            return Err("not supported".to_owned());
+    fn answer(&mut self, answer: &Answer) -> Result<Decision, String> {
+        let Some(inquiry) = self.question(answer) else {
+            return Err(format!("'{}' has asked nothing", answer.task));
+        };
+        let id = inquiry.id;
+        let given = InquiryAnswer {
+            approve: answer.approve,
+            response: answer.response.clone(),
+            by: answer.by.clone(),
+            roles: answer.roles.clone(),
+        };
+        self.apply(|state, context| state.answer(id, given, context))
+            .map(|(decision, _)| decision)
+            .map_err(|error| error.message)
+    }
+
+    fn retry(&mut self, from: &RetryFrom) -> Result<Decision, ControlError> {
+        let conflict = |message: &str| ControlError::new(ErrorCode::Conflict, message);
+        let last = self.runs.last().and_then(|id| self.ledger.execution(*id));
+        let earlier = last.cloned().ok_or_else(|| conflict("there is no run"))?;
+        if !earlier.state.status.is_terminal() {
+            return Err(conflict("the run has not ended"));
         }
+        let kept = match from {
+            RetryFrom::Start => Kept::new(),
+            from => self.kept_of(&earlier, from)?,
+        };
         let request = ExecutionRequest {
             what: Requested::Action(earlier.spec.action.clone()),
             parameters: (*earlier.spec.parameters).clone(),
@@ -76,16 +111,32 @@ impl Bench<'_> {
             },
             trace_parent: None,
         };
-        let (decision, id) = self
-            .apply(|state, context| state.request(request, Kept::new(), context))
-            .map_err(|error| error.message)?;
+        let (decision, id) = self.apply(|state, context| state.request(request, kept, context))?;
         self.runs.push(id);
         Ok(decision)
     }
 
-    /// Takes up what is stored, as the start of an engine does.
+    fn kept_of(&self, earlier: &Execution, from: &RetryFrom) -> Result<Kept, ControlError> {
+        let reference = &earlier.spec.action;
+        let action = self.state.known_action(reference)?;
+        let workflow = action
+            .workflow()
+            .ok_or_else(|| ControlError::new(ErrorCode::Conflict, "it is no run of a workflow"))?;
+        let id = earlier.spec.id;
+        let lap = self.ledger.runs.get(&id).map_or(0, |record| record.lap);
+        let kept = to_keep(workflow, reference, from, lap, self.ledger.tasks_of(id))?;
+        let kept = kept.into_iter().map(|task| {
+            let result = self.ledger.result(&task).unwrap_or_default();
+            (task.task.name.clone(), as_kept(task, Arc::new(result)))
+        });
+        Ok(kept.collect())
+    }
+
+    /// Takes up what is stored, in the order in which the start of an engine does.
     pub(super) fn recover(&mut self) {
-        let unfinished: Vec<_> = self
+        let mut cut_off = Vec::new();
+        let mut runs = Vec::new();
+        let unfinished: Vec<Execution> = self
             .ledger
             .executions
             .iter()
@@ -94,16 +145,63 @@ impl Bench<'_> {
             .collect();
         for execution in unfinished {
             let id = execution.spec.id;
-            let cut_off = execution.state.status.holds_lease();
             if !self.state.take(execution) {
                 self.complain(format!("the action of {id} was not found after the crash"));
             }
-            if cut_off {
-                let nothing = || (Output::default(), Output::default());
-                let decision =
-                    self.apply(|state, context| state.interrupted(id, nothing(), context));
-                self.commit(decision);
+            match self.state.live.get(&id) {
+                Some(live) if live.is_run() => runs.push(id),
+                Some(live) if live.holds_lease() => cut_off.push(id),
+                _ => {}
             }
         }
+        for cached in self.ledger.cached.values() {
+            self.state.cache.put(cached, self.now);
+        }
+        let mut pending = Vec::new();
+        for id in runs {
+            let Some(rows) = self.rows_of(id) else {
+                continue;
+            };
+            match self.state.take_run(rows) {
+                Ok(steps) => pending.push((id, steps)),
+                Err(error) => self.complain(format!("a run cannot be taken up: {error}")),
+            }
+        }
+        for id in cut_off {
+            let nothing = (Output::default(), Output::default());
+            let decision = self.apply(|state, context| state.interrupted(id, nothing, context));
+            self.commit(decision);
+        }
+        for (id, steps) in pending {
+            let decision = self.apply(|state, context| state.continue_run(id, steps, context));
+            self.commit(decision);
+        }
+    }
+
+    /// What is recorded of a run; `None` if it has not started.
+    fn rows_of(&self, id: ExecutionId) -> Option<RunRows> {
+        let record = self.ledger.runs.get(&id)?.clone();
+        let tasks = self.ledger.tasks_of(id);
+        let under_way = tasks.iter().filter(|task| !task.status.is_terminal());
+        let items = under_way
+            .filter_map(|task| {
+                let list = self.ledger.items.get(&(id, task.task.clone()))?;
+                Some((task.task.clone(), list.clone()))
+            })
+            .collect();
+        let open = |inquiry: &&Inquiry| inquiry.run == id && inquiry.status == InquiryStatus::Open;
+        Some(RunRows {
+            record,
+            items,
+            children: self.ledger.children(id).cloned().collect(),
+            inquiries: self
+                .ledger
+                .inquiries
+                .values()
+                .filter(open)
+                .cloned()
+                .collect(),
+            tasks,
+        })
     }
 }

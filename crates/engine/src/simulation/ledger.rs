@@ -242,6 +242,25 @@ impl Ledger {
             .filter(move |execution| execution.spec.parent == Some(parent))
     }
 
+    /// The starts of tasks of a run, in the order in which they were first recorded.
+    pub fn tasks_of(&self, run: ExecutionId) -> Vec<TaskRecord> {
+        let of_it = self.tasks.iter().filter(|task| task.run == run);
+        of_it.cloned().collect()
+    }
+
+    /// The result of a start of a task: its own, that of its execution, or the list of those of its
+    /// items.
+    pub fn result(&self, task: &TaskRecord) -> Option<Value> {
+        if let Some(result) = &task.result {
+            return Some(Value::clone(result));
+        }
+        if task.items.is_some() {
+            return Some(Value::Array(self.item_results(task)));
+        }
+        let child = self.execution(task.execution?)?;
+        child.state.result.as_deref().cloned()
+    }
+
     /// Every start of every task of a run and of the runs below it.
     pub fn tasks_below(&self, root: ExecutionId) -> impl Iterator<Item = (TaskPath, &TaskRecord)> {
         self.tasks
