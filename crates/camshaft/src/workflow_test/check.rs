@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use camshaft_engine::simulation::{Ledger, Outcome};
 use camshaft_model::run::TakenFrom;
-use camshaft_model::{Execution, ExecutionId, Status, TaskRecord, duration};
+use camshaft_model::{ExecutionId, Status, TaskRecord, duration};
 use serde_json::{Value, json};
 
 use super::expect::{Check, TaskCheck};
