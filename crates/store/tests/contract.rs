@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use camshaft_model::port::store::Store;
-use camshaft_store::SqliteStore;
+use camshaft_store::{Memory, SqliteStore};
 use camshaft_testkit::store_contract;
 use camshaft_testkit::store_contract::Home;
 use tempfile::TempDir;
@@ -18,4 +18,22 @@ impl Home for Folder {
     }
 }
 
-store_contract!(|| Folder(tempfile::tempdir().unwrap()));
+struct NoFile(Memory);
+
+impl Home for NoFile {
+    fn open(&self) -> Arc<dyn Store> {
+        Arc::new(SqliteStore::in_memory(&self.0).unwrap())
+    }
+}
+
+mod in_a_file {
+    use super::*;
+
+    store_contract!(|| Folder(tempfile::tempdir().unwrap()));
+}
+
+mod in_memory {
+    use super::*;
+
+    store_contract!(|| NoFile(Memory::default()));
+}

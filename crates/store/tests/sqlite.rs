@@ -8,6 +8,7 @@ use std::sync::Arc;
 use camshaft_model::port::store::{
     Change, Outcome, PageRequest, StepEventFilter, Store, StoreError, Transaction,
 };
+use camshaft_model::{Failure, FailureKind};
 use camshaft_store::SqliteStore;
 use camshaft_testkit::store_contract::{Maker, commit};
 use rusqlite::Connection;
@@ -162,7 +163,10 @@ async fn the_log_does_not_grow_with_what_is_written() {
     let (store, maker) = (open(&dir.path().join("db")), Maker::new(6));
     for _ in 0..100 {
         let mut execution = maker.running();
-        execution.state.result = Some(Arc::new("x".repeat(1 << 20).into()));
+        execution.state.error = Some(Failure {
+            kind: FailureKind::Exit,
+            message: "x".repeat(1 << 20),
+        });
         commit(&store, vec![Change::InsertExecution(Box::new(execution))])
             .await
             .unwrap();

@@ -9,6 +9,7 @@ use camshaft_model::port::store::{Change, Outcome, Refusal, Transaction};
 use rusqlite::{Connection, Result};
 
 use super::name::Names;
+use super::stage::Large;
 use super::{
     attempt, cached, enforcement, event, execution, inquiry, pack, run, sensor, step_event, task,
 };
@@ -53,14 +54,14 @@ impl Applier {
     }
 
     /// Applies one transaction inside the current SQLite transaction.
-    pub(super) fn apply(&mut self, transaction: &Transaction) -> Result<Outcome> {
+    pub(super) fn apply(&mut self, transaction: &Transaction, large: &Large) -> Result<Outcome> {
         let before = self.last_step_event;
         let guarded_late = transaction.changes.iter().skip(1).any(may_be_refused);
         if guarded_late {
             self.run("SAVEPOINT one")?;
         }
         for change in &transaction.changes {
-            if let Some(refusal) = self.change(change)? {
+            if let Some(refusal) = self.change(change, large)? {
                 if guarded_late {
                     self.run("ROLLBACK TO one")?;
                     self.run("RELEASE one")?;
@@ -92,11 +93,21 @@ impl Applier {
         self.run("UPDATE meta SET value = value WHERE key = 'epoch'")
     }
 
+    /// For a read, between two transactions.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Gives the connection back.
+    pub(super) fn into_connection(self) -> Connection {
+        self.connection
+    }
+
     fn run(&self, sql: &str) -> Result<()> {
         self.connection.prepare_cached(sql)?.execute([]).map(drop)
     }
 
-    fn change(&mut self, change: &Change) -> Result<Option<Refusal>> {
+    fn change(&mut self, change: &Change, large: &Large) -> Result<Option<Refusal>> {
         let Self {
             connection,
             names,
@@ -105,10 +116,10 @@ impl Applier {
         match change {
             Change::InsertEvent(event) => return event::insert(connection, names, event),
             Change::InsertExecution(execution) => {
-                return execution::insert(connection, names, execution);
+                return execution::insert(connection, names, large, execution);
             }
             Change::Move(transition) => {
-                return execution::transition(connection, names, transition);
+                return execution::transition(connection, names, large, transition);
             }
             Change::InsertEnforcement(enforcement) => {
                 enforcement::insert(connection, names, enforcement)?;
@@ -124,13 +135,13 @@ impl Applier {
             Change::SetRuleEnabled { rule, enabled } => {
                 pack::set_rule_enabled(connection, rule, *enabled)?;
             }
-            Change::PutRun(record) => run::put(connection, record)?,
-            Change::PutTask(record) => task::put(connection, names, record)?,
+            Change::PutRun(record) => run::put(connection, large, record)?,
+            Change::PutTask(record) => task::put(connection, names, large, record)?,
             Change::PutItems { run, task, items } => {
-                task::put_items(connection, names, *run, task, items)?;
+                task::put_items(connection, names, large, *run, task, items)?;
             }
-            Change::PutInquiry(inquiry) => inquiry::put(connection, names, inquiry)?,
-            Change::PutCached(cached) => cached::put(connection, cached)?,
+            Change::PutInquiry(inquiry) => inquiry::put(connection, names, large, inquiry)?,
+            Change::PutCached(cached) => cached::put(connection, large, cached)?,
             Change::PutPackVersion(record) => pack::put_version(connection, record)?,
         }
         Ok(None)

@@ -6,7 +6,9 @@ use camshaft_model::Timestamp;
 use camshaft_model::run::CachedResult;
 use rusqlite::{Connection, Result, params};
 
+use super::artifact::Source;
 use super::codec;
+use super::stage::Large;
 
 /// At most so many results are kept; the one that was kept first goes first.
 const KEPT: i64 = 10_000;
@@ -14,7 +16,7 @@ const KEPT: i64 = 10_000;
 const FORGOTTEN_AT_ONCE: i64 = 100;
 
 /// Keeps a result and makes room for it.
-pub(super) fn put(connection: &Connection, cached: &CachedResult) -> Result<()> {
+pub(super) fn put(connection: &Connection, large: &Large, cached: &CachedResult) -> Result<()> {
     connection
         .prepare_cached(
             "DELETE FROM cached_result WHERE id IN (SELECT id FROM cached_result
@@ -29,7 +31,7 @@ pub(super) fn put(connection: &Connection, cached: &CachedResult) -> Result<()> 
         )?
         .execute(params![
             cached.key,
-            codec::json(&*cached.result)?,
+            codec::large_or_null(large, Some(&cached.result))?,
             cached.kept_at.as_micros(),
             cached.expires_at.as_micros(),
         ])?;
@@ -42,20 +44,30 @@ pub(super) fn put(connection: &Connection, cached: &CachedResult) -> Result<()> 
         .map(drop)
 }
 
-/// Every kept result that is good after this instant, in the order in which they were kept.
-pub(super) fn good(connection: &Connection, now: Timestamp) -> Result<Vec<CachedResult>> {
-    connection
-        .prepare_cached(
-            "SELECT key, result, kept_at, expires_at FROM cached_result
-             WHERE expires_at > ?1 ORDER BY id",
-        )?
-        .query_map([now.as_micros()], |row| {
-            Ok(CachedResult {
-                key: row.get(0)?,
-                result: Arc::new(codec::read_value(row, 1)?.unwrap_or_default()),
+/// Every kept result that is good after this instant, in the order in which they were kept. One whose
+/// file is lost is not there: its task runs again.
+pub(super) fn good(
+    connection: &Connection,
+    source: &Source,
+    now: Timestamp,
+) -> Result<Vec<CachedResult>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT key, result, kept_at, expires_at FROM cached_result
+         WHERE expires_at > ?1 ORDER BY id",
+    )?;
+    let mut rows = statement.query([now.as_micros()])?;
+    let mut good = Vec::new();
+    while let Some(row) = rows.next()? {
+        let key: String = row.get(0)?;
+        match codec::read_large(row, 1, source) {
+            Ok(result) => good.push(CachedResult {
+                key,
+                result: Arc::new(result.unwrap_or_default()),
                 kept_at: codec::read_time(row, 2)?,
                 expires_at: codec::read_time(row, 3)?,
-            })
-        })?
-        .collect()
+            }),
+            Err(e) => tracing::warn!(error = %e, key, "a kept result cannot be used"),
+        }
+    }
+    Ok(good)
 }

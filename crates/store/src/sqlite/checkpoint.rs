@@ -51,6 +51,11 @@ pub(super) struct Wal {
 }
 
 impl Wal {
+    /// How many commits the writer has told of.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::SeqCst)
+    }
+
     /// The writer tells of a commit after which the log has so many pages.
     pub(super) fn committed(&self, pages: u32, signals: &Sender<Signal>) {
         self.commits.fetch_add(1, Ordering::SeqCst);
@@ -65,7 +70,6 @@ impl Wal {
 
 /// The thread that moves the log.
 pub(super) struct Checkpointer {
-    wal: Arc<Wal>,
     signals: Sender<Signal>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -77,22 +81,15 @@ impl Checkpointer {
         wal: Arc<Wal>,
     ) -> Result<(Self, Sender<Signal>), StoreError> {
         let (signals, heard) = unbounded();
-        let known = Arc::clone(&wal);
         let thread = thread::Builder::new()
             .name("store-checkpoint".to_owned())
             .spawn(move || Mover { connection, wal }.run(&heard))
             .map_err(|e| StoreError::Unavailable(format!("no thread for checkpoints: {e}")))?;
         let this = Self {
-            wal: known,
             signals: signals.clone(),
             thread: Mutex::new(Some(thread)),
         };
         Ok((this, signals))
-    }
-
-    /// How many commits the writer has told of.
-    pub(super) fn commits(&self) -> u64 {
-        self.wal.commits.load(Ordering::SeqCst)
     }
 
     /// Moves everything and cuts the log.

@@ -3,11 +3,14 @@
 //! is an error that names the column.
 
 use camshaft_model::{Object, Ref, Status, Timestamp};
-use rusqlite::types::{Type, ValueRef};
-use rusqlite::{Error, Result, Row};
+use rusqlite::types::{ToSqlOutput, Type, ValueRef};
+use rusqlite::{Error, Result, Row, ToSql};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use super::artifact::{Reference, Source};
+use super::stage::Large;
 
 /// The key under which a JSON text that is not an object is shown where an object is expected.
 const UNREADABLE: &str = "unreadable";
@@ -26,19 +29,81 @@ pub(super) fn json_or_null<T: Serialize>(value: Option<&T>) -> Result<Option<Str
     value.map(json).transpose()
 }
 
-/// JSON text of an object, or NULL for `{}`.
-pub(super) fn object(value: &Object) -> Result<Option<String>> {
-    json_or_null((!value.is_empty()).then_some(value))
-}
-
 /// JSON text of any value, or NULL for `{}`.
 pub(super) fn payload(value: &Value) -> Result<Option<String>> {
     let usual = value.as_object().is_some_and(Object::is_empty);
     json_or_null((!usual).then_some(value))
 }
 
-/// The object behind [`object`].
-pub(super) fn read_object(row: &Row<'_>, column: usize) -> Result<Object> {
+/// A column for a value that may be in a file.
+pub(super) enum Stored {
+    Null,
+    Json(String),
+    File(Reference),
+}
+
+impl ToSql for Stored {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Json(text) => ValueRef::Text(text.as_bytes()),
+            Self::File(reference) => ValueRef::Blob(&reference.0),
+        }))
+    }
+}
+
+/// A value that may be large, or NULL for nothing.
+pub(super) fn large_or_null(large: &Large, value: Option<&Value>) -> Result<Stored> {
+    value.map_or(Ok(Stored::Null), |value| stored(large, value))
+}
+
+/// An object that may be large, or NULL for `{}`.
+pub(super) fn large_object(large: &Large, value: &Object) -> Result<Stored> {
+    if value.is_empty() {
+        return Ok(Stored::Null);
+    }
+    stored(large, value)
+}
+
+fn stored<T: Serialize>(large: &Large, value: &T) -> Result<Stored> {
+    Ok(match large.reference(value) {
+        Some(reference) => Stored::File(reference),
+        None => Stored::Json(json(value)?),
+    })
+}
+
+/// The value behind [`large_or_null`]; a text that is not JSON is shown as it is.
+pub(super) fn read_large(row: &Row<'_>, column: usize, source: &Source) -> Result<Option<Value>> {
+    match reference(row, column)? {
+        Some(reference) => source
+            .value(reference)
+            .map(Some)
+            .map_err(|e| Error::FromSqlConversionFailure(column, Type::Blob, e.into())),
+        None => read_value(row, column),
+    }
+}
+
+/// The object behind [`large_object`].
+pub(super) fn read_large_object(row: &Row<'_>, column: usize, source: &Source) -> Result<Object> {
+    if reference(row, column)?.is_none() {
+        return read_object(row, column);
+    }
+    Ok(match read_large(row, column, source)? {
+        Some(Value::Object(object)) => object,
+        other => Object::from_iter([(UNREADABLE.to_owned(), other.unwrap_or_default())]),
+    })
+}
+
+/// What names a file: bytes, where JSON is text.
+fn reference(row: &Row<'_>, column: usize) -> Result<Option<Reference>> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Blob(bytes) => bytes.try_into().ok().map(Reference),
+        _ => None,
+    })
+}
+
+/// The object behind [`large_object`], if it is text.
+fn read_object(row: &Row<'_>, column: usize) -> Result<Object> {
     let Some(text) = read_text(row, column)? else {
         return Ok(Object::new());
     };

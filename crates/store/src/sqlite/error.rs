@@ -3,8 +3,25 @@
 use camshaft_model::port::store::StoreError;
 use rusqlite::{Error, ErrorCode};
 
+use super::artifact::ArtifactError;
+
+/// The error about a large value, if it is one.
+fn of_artifact(error: &Error) -> Option<&ArtifactError> {
+    match error {
+        Error::FromSqlConversionFailure(_, _, inner) => inner.downcast_ref(),
+        _ => None,
+    }
+}
+
 /// `Unavailable` where the same call may work later, `Broken` where it will not.
 pub(super) fn from_sql(error: &Error) -> StoreError {
+    match of_artifact(error) {
+        Some(e @ ArtifactError::Unreadable { .. }) => {
+            return StoreError::Unavailable(e.to_string());
+        }
+        Some(e) => return StoreError::Broken(e.to_string()),
+        None => {}
+    }
     let passing = matches!(
         error.sqlite_error_code(),
         Some(

@@ -16,8 +16,10 @@ use rusqlite::{
     Connection, OptionalExtension, Result, Row, params, params_from_iter, types::Value,
 };
 
+use super::artifact::Source;
 use super::codec::{self, json_or_null, read_time_or_null, time};
 use super::name::{self, Names};
+use super::stage::Large;
 
 /// In the order in which [`read`] takes them.
 const SELECT: &str = "SELECT id, root, parent,
@@ -41,6 +43,7 @@ const WORKFLOW: u8 = 4;
 pub(super) fn insert(
     connection: &Connection,
     names: &mut Names,
+    large: &Large,
     execution: &Execution,
 ) -> Result<Option<Refusal>> {
     let Execution { spec, state } = execution;
@@ -82,7 +85,7 @@ pub(super) fn insert(
             spec.parent.as_ref().map(ExecutionId::bytes),
             names.number_or_null(connection, spec.pack_hash.as_deref())?,
             json_or_null(spec.adhoc.as_ref())?,
-            codec::object(&spec.parameters)?,
+            codec::large_object(large, &spec.parameters)?,
             spec.idempotency_key,
             spec.trace_parent,
             time(state.not_before),
@@ -92,7 +95,7 @@ pub(super) fn insert(
             time(state.scheduled_at),
             time(state.started_at),
             time(state.ended_at),
-            json_or_null(state.result.as_deref())?,
+            codec::large_or_null(large, state.result.as_deref())?,
             json_or_null(state.error.as_ref())?,
             state.exit_code,
             state.signal,
@@ -108,6 +111,7 @@ pub(super) fn insert(
 pub(super) fn transition(
     connection: &Connection,
     names: &mut Names,
+    large: &Large,
     transition: &Transition,
 ) -> Result<Option<Refusal>> {
     let id = transition.execution();
@@ -135,7 +139,7 @@ pub(super) fn transition(
             time(to.scheduled_at),
             time(to.started_at),
             time(to.ended_at),
-            json_or_null(to.result.as_deref())?,
+            codec::large_or_null(large, to.result.as_deref())?,
             json_or_null(to.error.as_ref())?,
             to.exit_code,
             to.signal,
@@ -160,26 +164,31 @@ fn by_idempotency_key(connection: &Connection, key: &str) -> Result<Option<Execu
 }
 
 /// One execution.
-pub(super) fn one(connection: &Connection, id: ExecutionId) -> Result<Option<Execution>> {
+pub(super) fn one(
+    connection: &Connection,
+    source: &Source,
+    id: ExecutionId,
+) -> Result<Option<Execution>> {
     connection
         .prepare_cached(&format!("{SELECT} WHERE id = ?1"))?
-        .query_row([id.bytes()], read)
+        .query_row([id.bytes()], |row| read(row, source))
         .optional()
 }
 
 /// Every execution that is not terminal, oldest first.
-pub(super) fn unfinished(connection: &Connection) -> Result<Vec<Execution>> {
+pub(super) fn unfinished(connection: &Connection, source: &Source) -> Result<Vec<Execution>> {
     connection
         .prepare_cached(&format!(
             "{SELECT} INDEXED BY execution_by_status WHERE status <> 10 AND status < 10 ORDER BY id"
         ))?
-        .query_map([], read)?
+        .query_map([], |row| read(row, source))?
         .collect()
 }
 
 /// The executions whose parent this is, oldest first.
 pub(super) fn children(
     connection: &Connection,
+    source: &Source,
     parent: ExecutionId,
     page: PageRequest<ExecutionId>,
 ) -> Result<Vec<Execution>> {
@@ -194,7 +203,7 @@ pub(super) fn children(
                 codec::above(page.after.as_ref().map(ExecutionId::bytes)),
                 page.limit
             ],
-            read,
+            |row| read(row, source),
         )?
         .collect()
 }
@@ -202,6 +211,7 @@ pub(super) fn children(
 /// A page of executions, newest first.
 pub(super) fn page(
     connection: &Connection,
+    source: &Source,
     filter: &ExecutionFilter,
     page: PageRequest<ExecutionId>,
 ) -> Result<Vec<Execution>> {
@@ -222,21 +232,21 @@ pub(super) fn page(
         // Writing to a string cannot fail.
         let _ = write!(conditions, " AND {column} = ?{}", values.len());
     }
-    let list = |source: &str, conditions: &str| -> Result<Vec<Execution>> {
+    let list = |index: &str, conditions: &str| -> Result<Vec<Execution>> {
         connection
             .prepare_cached(&format!(
-                "{SELECT} {source} WHERE id < ?1{conditions} ORDER BY id DESC LIMIT ?2"
+                "{SELECT} {index} WHERE id < ?1{conditions} ORDER BY id DESC LIMIT ?2"
             ))?
-            .query_map(params_from_iter(&values), read)?
+            .query_map(params_from_iter(&values), |row| read(row, source))?
             .collect()
     };
     if filter.statuses.is_empty() || filter.statuses.contains(&Status::Completed) {
-        let source = match (&filter.action, &filter.rule) {
+        let index = match (&filter.action, &filter.rule) {
             (_, Some(_)) => "INDEXED BY execution_by_rule",
             (Some(_), None) => "INDEXED BY execution_by_action",
             (None, None) => "",
         };
-        return list(source, &(conditions + &status_in(&filter.statuses)));
+        return list(index, &(conditions + &status_in(&filter.statuses)));
     }
     // Each status is a list in the order of ids of its own: a page of each holds the page of all.
     let mut statuses = filter.statuses.clone();
@@ -266,14 +276,14 @@ fn status_in(statuses: &[Status]) -> String {
     format!(" AND status IN ({})", codes.join(", "))
 }
 
-fn read(row: &Row<'_>) -> Result<Execution> {
+fn read(row: &Row<'_>, source: &Source) -> Result<Execution> {
     Ok(Execution {
-        spec: Arc::new(read_spec(row)?),
-        state: read_state(row)?,
+        spec: Arc::new(read_spec(row, source)?),
+        state: read_state(row, source)?,
     })
 }
 
-fn read_spec(row: &Row<'_>) -> Result<ExecutionSpec> {
+fn read_spec(row: &Row<'_>, source: &Source) -> Result<ExecutionSpec> {
     let id = ExecutionId::from_bytes(row.get(0)?);
     Ok(ExecutionSpec {
         id,
@@ -285,7 +295,7 @@ fn read_spec(row: &Row<'_>) -> Result<ExecutionSpec> {
         action: codec::read_ref(row, 3)?,
         pack_hash: row.get(4)?,
         adhoc: codec::read_json(row, 5)?,
-        parameters: Arc::new(codec::read_object(row, 6)?),
+        parameters: Arc::new(codec::read_large_object(row, 6, source)?),
         priority: row.get(7)?,
         requested_at: codec::read_time(row, 8)?,
         origin: match row.get(9)? {
@@ -319,7 +329,7 @@ fn read_task(row: &Row<'_>) -> Result<Option<TaskRef>> {
     }))
 }
 
-fn read_state(row: &Row<'_>) -> Result<ExecutionState> {
+fn read_state(row: &Row<'_>, source: &Source) -> Result<ExecutionState> {
     Ok(ExecutionState {
         status: codec::read_status(row, 15)?,
         attempt: row.get(16)?,
@@ -331,7 +341,7 @@ fn read_state(row: &Row<'_>) -> Result<ExecutionState> {
         scheduled_at: read_time_or_null(row, 22)?,
         started_at: read_time_or_null(row, 23)?,
         ended_at: read_time_or_null(row, 24)?,
-        result: codec::read_value(row, 25)?.map(Arc::new),
+        result: codec::read_large(row, 25, source)?.map(Arc::new),
         error: codec::read_json(row, 26)?,
         exit_code: row.get(27)?,
         signal: row.get(28)?,

@@ -6,8 +6,10 @@ use rusqlite::{
     Connection, OptionalExtension, Result, Row, params, params_from_iter, types::Value,
 };
 
+use super::artifact::Source;
 use super::codec::{self, json_or_null, time};
 use super::name::Names;
+use super::stage::Large;
 
 /// In the order in which [`read`] takes them.
 const SELECT: &str = "SELECT id, run, root, lap, (SELECT text FROM name WHERE name.id = task),
@@ -25,7 +27,12 @@ const fn code(status: InquiryStatus) -> u8 {
 }
 
 /// Records a question, or what became of it.
-pub(super) fn put(connection: &Connection, names: &mut Names, inquiry: &Inquiry) -> Result<()> {
+pub(super) fn put(
+    connection: &Connection,
+    names: &mut Names,
+    large: &Large,
+    inquiry: &Inquiry,
+) -> Result<()> {
     let roles = (!inquiry.roles.is_empty()).then_some(&inquiry.roles);
     connection
         .prepare_cached(
@@ -51,7 +58,7 @@ pub(super) fn put(connection: &Connection, names: &mut Names, inquiry: &Inquiry)
             inquiry.created_at.as_micros(),
             time(inquiry.expires_at),
             code(inquiry.status),
-            json_or_null(inquiry.answer.as_ref())?,
+            codec::large_or_null(large, inquiry.answer.as_ref())?,
             inquiry.answered_by,
             time(inquiry.closed_at),
         ])
@@ -59,16 +66,21 @@ pub(super) fn put(connection: &Connection, names: &mut Names, inquiry: &Inquiry)
 }
 
 /// One question.
-pub(super) fn one(connection: &Connection, id: InquiryId) -> Result<Option<Inquiry>> {
+pub(super) fn one(
+    connection: &Connection,
+    source: &Source,
+    id: InquiryId,
+) -> Result<Option<Inquiry>> {
     connection
         .prepare_cached(&format!("{SELECT} WHERE id = ?1"))?
-        .query_row([id.bytes()], read)
+        .query_row([id.bytes()], |row| read(row, source))
         .optional()
 }
 
 /// A page of questions, newest first.
 pub(super) fn page(
     connection: &Connection,
+    source: &Source,
     filter: &InquiryFilter,
     page: PageRequest<InquiryId>,
 ) -> Result<Vec<Inquiry>> {
@@ -76,10 +88,10 @@ pub(super) fn page(
         Value::Blob(codec::below(page.after.as_ref().map(InquiryId::bytes)).to_vec()),
         Value::Integer(page.limit.into()),
     ];
-    let mut source = "";
+    let mut index = "";
     let mut conditions = "id < ?1".to_owned();
     if filter.statuses == [InquiryStatus::Open] {
-        source = "INDEXED BY inquiry_open";
+        index = "INDEXED BY inquiry_open";
         conditions += " AND status = 0";
     } else if !filter.statuses.is_empty() {
         let codes: Vec<_> = filter
@@ -90,19 +102,19 @@ pub(super) fn page(
         conditions += &format!(" AND status IN ({})", codes.join(", "));
     }
     if let Some(run) = &filter.run {
-        source = "INDEXED BY inquiry_by_run";
+        index = "INDEXED BY inquiry_by_run";
         values.push(Value::Blob(run.bytes().to_vec()));
         conditions += &format!(" AND run = ?{}", values.len());
     }
     connection
         .prepare_cached(&format!(
-            "{SELECT} {source} WHERE {conditions} ORDER BY id DESC LIMIT ?2"
+            "{SELECT} {index} WHERE {conditions} ORDER BY id DESC LIMIT ?2"
         ))?
-        .query_map(params_from_iter(&values), read)?
+        .query_map(params_from_iter(&values), |row| read(row, source))?
         .collect()
 }
 
-fn read(row: &Row<'_>) -> Result<Inquiry> {
+fn read(row: &Row<'_>, source: &Source) -> Result<Inquiry> {
     let run = ExecutionId::from_bytes(row.get(1)?);
     let status: u8 = row.get(12)?;
     Ok(Inquiry {
@@ -127,7 +139,7 @@ fn read(row: &Row<'_>) -> Result<Inquiry> {
             .copied()
             .find(|known| code(*known) == status)
             .ok_or_else(|| codec::unknown_variant(12, status))?,
-        answer: codec::read_value(row, 13)?,
+        answer: codec::read_large(row, 13, source)?,
         answered_by: codec::read_text(row, 14)?,
         closed_at: codec::read_time_or_null(row, 15)?,
     })

@@ -5,6 +5,7 @@
 //! database file. All of them sleep on a channel while there is nothing to do.
 
 mod apply;
+mod artifact;
 mod attempt;
 mod cached;
 mod check;
@@ -15,11 +16,13 @@ mod error;
 mod event;
 mod execution;
 mod inquiry;
+mod memory;
 mod name;
 mod pack;
 mod reader;
 mod run;
 mod sensor;
+mod stage;
 mod step_event;
 mod task;
 mod writer;
@@ -42,8 +45,12 @@ use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
 use serde_json::Value;
 
+use artifact::{Artifacts, Source};
 use checkpoint::{Checkpointer, Wal};
+use crossbeam_channel::unbounded;
+pub use memory::Memory;
 use reader::Readers;
+use stage::Stage;
 use writer::Writer;
 
 /// How many threads answer reads.
@@ -64,11 +71,15 @@ const STEPS: &[M<'static>] = &[
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
-/// The database of an embedded engine: one file with its write-ahead log beside it.
+/// The database of an embedded engine: one file with its write-ahead log and the folder of large
+/// values beside it, or none of these.
 pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
-    checkpointer: Checkpointer,
+    wal: Arc<Wal>,
+    /// None without a file: there is no log to move.
+    checkpointer: Option<Checkpointer>,
+    artifacts: Artifacts,
 }
 
 impl SqliteStore {
@@ -88,41 +99,62 @@ impl SqliteStore {
     ) -> Result<Self, StoreError> {
         let mut connection = Connection::open(path).map_err(|e| error::from_sql(&e))?;
         configure_writer(&connection).map_err(|e| error::from_sql(&e))?;
-        MIGRATIONS
-            .to_latest(&mut connection)
-            .map_err(|e| match &e {
-                rusqlite_migration::Error::MigrationDefinition(
-                    MigrationDefinitionError::DatabaseTooFarAhead,
-                ) => StoreError::Broken(format!(
-                    "{} was written by a newer version of Camshaft",
-                    path.display()
-                )),
-                rusqlite_migration::Error::RusqliteError { err, .. } => error::from_sql(err),
-                other => StoreError::Broken(other.to_string()),
-            })?;
+        migrate(&mut connection, path)?;
         configure(&connection).map_err(|e| error::from_sql(&e))?;
+        let artifacts = Artifacts::beside(path)
+            .map_err(|e| StoreError::Unavailable(format!("the folder of the database: {e}")))?;
         let wal = Arc::new(Wal::default());
         let readers = Readers::start(READER_THREADS, || open_reader(path))?;
         let (checkpointer, signals) =
             Checkpointer::start(open_checkpointer(path)?, Arc::clone(&wal))?;
-        let writer = Writer::start(connection, wal, signals)?;
+        let stage = Stage::start(&artifacts)?;
+        let writer = Writer::start(connection, stage, Arc::clone(&wal), signals, drop)?;
         Ok(Self {
             writer,
             readers,
-            checkpointer,
+            wal,
+            checkpointer: Some(checkpointer),
+            artifacts,
+        })
+    }
+
+    /// Opens a database without a file: for tests, and for programs that embed the engine and need
+    /// nothing of it later. The same code, with nothing to wait for; large values stay in their rows.
+    ///
+    /// # Errors
+    /// `Unavailable` while another store has it open, or if that one's writer has died.
+    pub fn in_memory(memory: &Memory) -> Result<Self, StoreError> {
+        let mut connection = memory.take()?;
+        configure_writer(&connection).map_err(|e| error::from_sql(&e))?;
+        migrate(&mut connection, Path::new("the database in memory"))?;
+        let wal = Arc::new(Wal::default());
+        // Nobody listens: there is no log.
+        let (signals, _) = unbounded();
+        let (artifacts, back) = (Artifacts::default(), memory.clone());
+        let stage = Stage::start(&artifacts)?;
+        let ended = move |connection| back.give_back(connection);
+        let writer = Writer::start(connection, stage, Arc::clone(&wal), signals, ended)?;
+        Ok(Self {
+            readers: Readers::Writer(writer.commands()),
+            writer,
+            wal,
+            checkpointer: None,
+            artifacts,
         })
     }
 
     /// How many durable commits there have been since it was opened, each one flush of the log.
     pub fn commits(&self) -> u64 {
-        self.checkpointer.commits()
+        self.wal.commits()
     }
 
     /// Stores what has been submitted, then stops every thread. What is submitted later is refused.
     /// Dropping the store does the same.
     pub fn close(&self) {
         self.writer.close();
-        self.checkpointer.close();
+        if let Some(checkpointer) = &self.checkpointer {
+            checkpointer.close();
+        }
     }
 }
 
@@ -130,6 +162,19 @@ impl Drop for SqliteStore {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    MIGRATIONS.to_latest(connection).map_err(|e| match &e {
+        rusqlite_migration::Error::MigrationDefinition(
+            MigrationDefinitionError::DatabaseTooFarAhead,
+        ) => StoreError::Broken(format!(
+            "{} was written by a newer version of Camshaft",
+            path.display()
+        )),
+        rusqlite_migration::Error::RusqliteError { err, .. } => error::from_sql(err),
+        other => StoreError::Broken(other.to_string()),
+    })
 }
 
 fn configure_writer(connection: &Connection) -> rusqlite::Result<()> {
@@ -178,7 +223,10 @@ impl Store for SqliteStore {
     }
 
     async fn execution(&self, id: ExecutionId) -> Result<Option<Execution>, StoreError> {
-        self.readers.read(move |c| execution::one(c, id)).await
+        let source = Source::whole(&self.artifacts);
+        self.readers
+            .read(move |c| execution::one(c, &source, id))
+            .await
     }
 
     async fn executions(
@@ -186,13 +234,17 @@ impl Store for SqliteStore {
         filter: ExecutionFilter,
         page: PageRequest<ExecutionId>,
     ) -> Result<Vec<Execution>, StoreError> {
+        let source = Source::list(&self.artifacts);
         self.readers
-            .read(move |c| execution::page(c, &filter, page))
+            .read(move |c| execution::page(c, &source, &filter, page))
             .await
     }
 
     async fn unfinished(&self) -> Result<Vec<Execution>, StoreError> {
-        self.readers.read(execution::unfinished).await
+        let source = Source::whole(&self.artifacts);
+        self.readers
+            .read(move |c| execution::unfinished(c, &source))
+            .await
     }
 
     async fn children(
@@ -200,17 +252,20 @@ impl Store for SqliteStore {
         parent: ExecutionId,
         page: PageRequest<ExecutionId>,
     ) -> Result<Vec<Execution>, StoreError> {
+        let source = Source::whole(&self.artifacts);
         self.readers
-            .read(move |c| execution::children(c, parent, page))
+            .read(move |c| execution::children(c, &source, parent, page))
             .await
     }
 
     async fn run(&self, id: ExecutionId) -> Result<Option<RunRecord>, StoreError> {
-        self.readers.read(move |c| run::one(c, id)).await
+        let source = Source::whole(&self.artifacts);
+        self.readers.read(move |c| run::one(c, &source, id)).await
     }
 
     async fn tasks(&self, run: ExecutionId) -> Result<Vec<TaskRecord>, StoreError> {
-        self.readers.read(move |c| task::of(c, run)).await
+        let source = Source::whole(&self.artifacts);
+        self.readers.read(move |c| task::of(c, &source, run)).await
     }
 
     async fn task_items(
@@ -218,11 +273,17 @@ impl Store for SqliteStore {
         run: ExecutionId,
         task: TaskRef,
     ) -> Result<Option<Value>, StoreError> {
-        self.readers.read(move |c| task::items(c, run, &task)).await
+        let source = Source::whole(&self.artifacts);
+        self.readers
+            .read(move |c| task::items(c, &source, run, &task))
+            .await
     }
 
     async fn inquiry(&self, id: InquiryId) -> Result<Option<Inquiry>, StoreError> {
-        self.readers.read(move |c| inquiry::one(c, id)).await
+        let source = Source::whole(&self.artifacts);
+        self.readers
+            .read(move |c| inquiry::one(c, &source, id))
+            .await
     }
 
     async fn inquiries(
@@ -230,13 +291,17 @@ impl Store for SqliteStore {
         filter: InquiryFilter,
         page: PageRequest<InquiryId>,
     ) -> Result<Vec<Inquiry>, StoreError> {
+        let source = Source::list(&self.artifacts);
         self.readers
-            .read(move |c| inquiry::page(c, &filter, page))
+            .read(move |c| inquiry::page(c, &source, &filter, page))
             .await
     }
 
     async fn cached(&self, now: Timestamp) -> Result<Vec<CachedResult>, StoreError> {
-        self.readers.read(move |c| cached::good(c, now)).await
+        let source = Source::whole(&self.artifacts);
+        self.readers
+            .read(move |c| cached::good(c, &source, now))
+            .await
     }
 
     async fn attempts(&self, id: ExecutionId) -> Result<Vec<Attempt>, StoreError> {
@@ -302,7 +367,10 @@ impl Store for SqliteStore {
     }
 
     async fn checkpoint(&self) -> Result<(), StoreError> {
-        self.checkpointer.checkpoint().await
+        match &self.checkpointer {
+            Some(checkpointer) => checkpointer.checkpoint().await,
+            None => self.writer.health(),
+        }
     }
 }
 
@@ -311,6 +379,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use camshaft_model::port::store::{Change, Outcome};
+    use camshaft_model::{Failure, FailureKind};
     use camshaft_testkit::store_contract::Maker;
 
     use super::*;
@@ -327,7 +396,11 @@ mod tests {
         let (answer, answers) = channel();
         let submit = |size: usize| {
             let mut execution = maker.running();
-            execution.state.result = Some(Arc::new("x".repeat(size).into()));
+            // A result of that size would not be in the database.
+            execution.state.error = Some(Failure {
+                kind: FailureKind::Exit,
+                message: "x".repeat(size),
+            });
             let id = execution.spec.id;
             let changes = vec![
                 maker.step_started(&execution),

@@ -1,4 +1,5 @@
-//! Reads: a few threads, each with a connection that cannot write, and one queue for all of them.
+//! Reads: a few threads, each with a connection that cannot write, and one queue for all of them. A
+//! database without a file has one connection only; there the writer's thread reads as well.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -9,15 +10,18 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::error;
+use super::writer::Command;
 
 /// At most so many reads wait; the next one is refused.
 const QUEUE_LIMIT: usize = 10_000;
 
-type Query = Box<dyn FnOnce(&Connection) + Send>;
+/// A read that answers by itself.
+pub(super) type Query = Box<dyn FnOnce(&Connection) + Send>;
 
-/// The threads that read. They end when this is dropped.
-pub(super) struct Readers {
-    queue: Sender<Query>,
+/// Who reads. Threads of their own end when this is dropped.
+pub(super) enum Readers {
+    Threads(Sender<Query>),
+    Writer(Sender<Command>),
 }
 
 impl Readers {
@@ -35,7 +39,7 @@ impl Readers {
                 .spawn(move || queries.iter().for_each(|query| query(&connection)))
                 .map_err(|e| StoreError::Unavailable(format!("no thread to read with: {e}")))?;
         }
-        Ok(Self { queue })
+        Ok(Self::Threads(queue))
     }
 
     /// Runs a query on one of the threads.
@@ -43,7 +47,7 @@ impl Readers {
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        if self.queue.len() >= QUEUE_LIMIT {
+        if self.waiting() >= QUEUE_LIMIT {
             return Err(StoreError::Unavailable(format!(
                 "{QUEUE_LIMIT} reads are waiting already"
             )));
@@ -58,7 +62,23 @@ impl Readers {
             });
         });
         let gone = || StoreError::Unavailable("the store is closed".to_owned());
-        self.queue.send(query).map_err(|_| gone())?;
+        if !self.send(query) {
+            return Err(gone());
+        }
         answered.await.map_err(|_| gone())?
+    }
+
+    fn waiting(&self) -> usize {
+        match self {
+            Self::Threads(queue) => queue.len(),
+            Self::Writer(queue) => queue.len(),
+        }
+    }
+
+    fn send(&self, query: Query) -> bool {
+        match self {
+            Self::Threads(queue) => queue.send(query).is_ok(),
+            Self::Writer(queue) => queue.send(Command::Read(query)).is_ok(),
+        }
     }
 }

@@ -3,10 +3,12 @@
 use camshaft_model::{ExecutionId, RunRecord};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
+use super::artifact::Source;
 use super::codec::{self, json_or_null, time};
+use super::stage::Large;
 
 /// Replaces what was recorded of a run before.
-pub(super) fn put(connection: &Connection, run: &RunRecord) -> Result<()> {
+pub(super) fn put(connection: &Connection, large: &Large, run: &RunRecord) -> Result<()> {
     let arrivals = (!run.arrivals.is_empty()).then_some(&run.arrivals);
     connection
         .prepare_cached(
@@ -21,7 +23,7 @@ pub(super) fn put(connection: &Connection, run: &RunRecord) -> Result<()> {
             run.lap,
             run.cycle,
             run.paused,
-            codec::object(&run.vars)?,
+            codec::large_object(large, &run.vars)?,
             json_or_null(arrivals)?,
             json_or_null(run.ending.as_ref())?,
             time(run.next_lap_at),
@@ -30,23 +32,27 @@ pub(super) fn put(connection: &Connection, run: &RunRecord) -> Result<()> {
 }
 
 /// One run.
-pub(super) fn one(connection: &Connection, id: ExecutionId) -> Result<Option<RunRecord>> {
+pub(super) fn one(
+    connection: &Connection,
+    source: &Source,
+    id: ExecutionId,
+) -> Result<Option<RunRecord>> {
     connection
         .prepare_cached(
             "SELECT execution, lap, cycle, paused, vars, arrivals, ending, next_lap_at
              FROM run WHERE execution = ?1",
         )?
-        .query_row([id.bytes()], read)
+        .query_row([id.bytes()], |row| read(row, source))
         .optional()
 }
 
-fn read(row: &Row<'_>) -> Result<RunRecord> {
+fn read(row: &Row<'_>, source: &Source) -> Result<RunRecord> {
     Ok(RunRecord {
         execution: ExecutionId::from_bytes(row.get(0)?),
         lap: row.get(1)?,
         cycle: row.get(2)?,
         paused: row.get(3)?,
-        vars: codec::read_object(row, 4)?,
+        vars: codec::read_large_object(row, 4, source)?,
         arrivals: codec::read_json(row, 5)?.unwrap_or_default(),
         ending: codec::read_json(row, 6)?,
         next_lap_at: codec::read_time_or_null(row, 7)?,

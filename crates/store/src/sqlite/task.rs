@@ -10,11 +10,18 @@ use camshaft_model::{ExecutionId, TaskRecord, TaskRef};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use serde_json::Value;
 
+use super::artifact::Source;
 use super::codec::{self, json_or_null, time};
 use super::name::{self, Names};
+use super::stage::Large;
 
 /// Records a start of a task, or what became of it since.
-pub(super) fn put(connection: &Connection, names: &mut Names, record: &TaskRecord) -> Result<()> {
+pub(super) fn put(
+    connection: &Connection,
+    names: &mut Names,
+    large: &Large,
+    record: &TaskRecord,
+) -> Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO task (run, lap, task, visit, status, execution, items, reason, error,
@@ -36,7 +43,7 @@ pub(super) fn put(connection: &Connection, names: &mut Names, record: &TaskRecor
             record.items,
             record.reason,
             json_or_null(record.error.as_ref())?,
-            json_or_null(record.result.as_deref())?,
+            codec::large_or_null(large, record.result.as_deref())?,
             json_or_null(record.taken_from.as_ref())?,
             json_or_null(record.awaited.as_ref())?,
             time(record.until),
@@ -47,18 +54,22 @@ pub(super) fn put(connection: &Connection, names: &mut Names, record: &TaskRecor
 }
 
 /// What became of the tasks of a run, in the order in which they started.
-pub(super) fn of(connection: &Connection, run: ExecutionId) -> Result<Vec<TaskRecord>> {
+pub(super) fn of(
+    connection: &Connection,
+    source: &Source,
+    run: ExecutionId,
+) -> Result<Vec<TaskRecord>> {
     connection
         .prepare_cached(
             "SELECT run, lap, (SELECT text FROM name WHERE name.id = task), visit, status,
              execution, items, reason, error, result, taken_from, awaited, until, started_at,
              ended_at FROM task WHERE run = ?1 ORDER BY id",
         )?
-        .query_map([run.bytes()], read)?
+        .query_map([run.bytes()], |row| read(row, source))?
         .collect()
 }
 
-fn read(row: &Row<'_>) -> Result<TaskRecord> {
+fn read(row: &Row<'_>, source: &Source) -> Result<TaskRecord> {
     Ok(TaskRecord {
         run: ExecutionId::from_bytes(row.get(0)?),
         task: TaskRef {
@@ -72,7 +83,7 @@ fn read(row: &Row<'_>) -> Result<TaskRecord> {
         items: row.get(6)?,
         reason: codec::read_text(row, 7)?,
         error: codec::read_json(row, 8)?,
-        result: codec::read_value(row, 9)?.map(Arc::new),
+        result: codec::read_large(row, 9, source)?.map(Arc::new),
         taken_from: codec::read_json(row, 10)?,
         awaited: codec::read_value(row, 11)?,
         until: codec::read_time_or_null(row, 12)?,
@@ -85,6 +96,7 @@ fn read(row: &Row<'_>) -> Result<TaskRecord> {
 pub(super) fn put_items(
     connection: &Connection,
     names: &mut Names,
+    large: &Large,
     run: ExecutionId,
     task: &TaskRef,
     items: &Value,
@@ -99,7 +111,7 @@ pub(super) fn put_items(
             task.lap,
             names.number(connection, &task.name)?,
             task.visit,
-            codec::json(items)?,
+            codec::large_or_null(large, Some(items))?,
         ])
         .map(drop)
 }
@@ -107,6 +119,7 @@ pub(super) fn put_items(
 /// The list over which a task fans out.
 pub(super) fn items(
     connection: &Connection,
+    source: &Source,
     run: ExecutionId,
     task: &TaskRef,
 ) -> Result<Option<Value>> {
@@ -119,7 +132,7 @@ pub(super) fn items(
              WHERE run = ?1 AND lap = ?2 AND task = ?3 AND visit = ?4",
         )?
         .query_row(params![run.bytes(), task.lap, number, task.visit], |row| {
-            codec::read_value(row, 0)
+            codec::read_large(row, 0, source)
         })
         .optional()?;
     Ok(found.flatten())

@@ -8,6 +8,9 @@
 //!
 //! While commits fail (a full disk) the thread also tries one of its own every [`PROBE`], so that health
 //! tells of the room that came back before anybody dares to write again.
+//!
+//! A transaction with a large value has its place in the queue from the start, and what it waits for
+//! (its files) is made elsewhere. Whoever came before it is committed first.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,6 +28,8 @@ use tokio::sync::oneshot;
 use super::apply::Applier;
 use super::checkpoint::{Signal, Wal};
 use super::error;
+use super::reader::Query;
+use super::stage::{Large, Stage, Staged};
 
 /// At most so many transactions share one commit: bounds the wait of the first for the last.
 const BATCH_LIMIT: usize = 1_000;
@@ -40,7 +45,7 @@ thread_local! {
 }
 
 /// A callback that is called exactly once, whatever becomes of the thread.
-struct Done(Option<OnCommit>);
+pub(super) struct Done(Option<OnCommit>);
 
 impl Done {
     fn call(mut self, result: Result<Outcome, StoreError>) {
@@ -66,13 +71,18 @@ fn stopped() -> StoreError {
     StoreError::Unavailable("the writer has stopped".to_owned())
 }
 
-struct Job {
+/// A transaction that can be written.
+pub(super) struct Job {
     transaction: Transaction,
+    large: Large,
     done: Done,
 }
 
-enum Command {
+/// What the thread is told.
+pub(super) enum Command {
     Write(Job),
+    Staged(Receiver<Staged>, Done),
+    Read(Query),
     NextEpoch(oneshot::Sender<Result<i64, StoreError>>),
     Stop,
 }
@@ -95,16 +105,19 @@ impl Drop for Alive {
 /// The writer as the rest of the store sees it.
 pub(super) struct Writer {
     commands: Sender<Command>,
+    stage: Stage,
     health: Arc<Health>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Writer {
-    /// Starts the thread on a connection that is ready to write.
+    /// Starts the thread on a connection that is ready to write, and that is given back at the end.
     pub(super) fn start(
         connection: Connection,
+        stage: Stage,
         wal: Arc<Wal>,
         signals: Sender<Signal>,
+        ended: impl FnOnce(Connection) + Send + 'static,
     ) -> Result<Self, StoreError> {
         connection.wal_hook(Some(|_, pages| {
             LOG_PAGES.set(u32::try_from(pages).unwrap_or(0));
@@ -117,17 +130,19 @@ impl Writer {
         let thread = thread::Builder::new()
             .name("store-write".to_owned())
             .spawn(move || {
-                Loop {
+                let mut writing = Loop {
                     applier,
                     wal,
                     signals,
                     alive,
-                }
-                .run(&received)
+                };
+                writing.run(&received);
+                ended(writing.applier.into_connection());
             })
             .map_err(|e| StoreError::Unavailable(format!("no thread to write with: {e}")))?;
         Ok(Self {
             commands,
+            stage,
             health,
             thread: Mutex::new(Some(thread)),
         })
@@ -140,12 +155,23 @@ impl Writer {
             done.call(Err(StoreError::Unavailable(format!(
                 "{QUEUE_LIMIT} transactions are waiting already"
             ))));
-        } else {
-            // A command that cannot be sent is dropped, and calls back as it is.
-            let _ = self
-                .commands
-                .send(Command::Write(Job { transaction, done }));
+            return;
         }
+        let command = match self.stage.take(transaction) {
+            Ok(staged) => Command::Staged(staged, done),
+            Err(transaction) => Command::Write(Job {
+                transaction,
+                large: Large::default(),
+                done,
+            }),
+        };
+        // A command that cannot be sent is dropped, and calls back as it is.
+        let _ = self.commands.send(command);
+    }
+
+    /// For reads that go to this thread, because nobody else has a connection.
+    pub(super) fn commands(&self) -> Sender<Command> {
+        self.commands.clone()
     }
 
     /// Raises the lease epoch.
@@ -182,27 +208,56 @@ struct Loop {
 }
 
 impl Loop {
-    fn run(mut self, commands: &Receiver<Command>) {
+    fn run(&mut self, commands: &Receiver<Command>) {
         let mut batch = Vec::new();
         while let Some(first) = self.next(commands) {
             let mut next = Some(first);
-            while let Some(Command::Write(job)) = next {
-                batch.push(job);
-                next = if batch.len() < BATCH_LIMIT {
-                    commands.try_recv().ok()
-                } else {
-                    None
-                };
+            let mut after = None;
+            while let Some(command) = next.take() {
+                match command {
+                    Command::Write(job) => batch.push(job),
+                    Command::Staged(staged, done) => self.take(&staged, done, &mut batch),
+                    other => {
+                        after = Some(other);
+                        break;
+                    }
+                }
+                if batch.len() < BATCH_LIMIT {
+                    next = commands.try_recv().ok();
+                }
             }
-            if !batch.is_empty() {
-                self.write(std::mem::take(&mut batch));
-            }
-            match next {
+            self.write(std::mem::take(&mut batch));
+            match after {
                 Some(Command::NextEpoch(answer)) => {
                     let _ = answer.send(self.next_epoch());
                 }
+                Some(Command::Read(query)) => query(self.applier.connection()),
                 Some(Command::Stop) => return,
-                Some(Command::Write(_)) | None => {}
+                Some(Command::Write(_) | Command::Staged(..)) | None => {}
+            }
+        }
+    }
+
+    /// Adds a transaction to the batch once its large values are in files. The batch so far does not
+    /// wait for that.
+    fn take(&mut self, staged: &Receiver<Staged>, done: Done, batch: &mut Vec<Job>) {
+        let staged = match staged.try_recv() {
+            Ok(staged) => staged,
+            Err(_) => {
+                self.write(std::mem::take(batch));
+                staged.recv().unwrap_or_else(|_| Err(stopped()))
+            }
+        };
+        match staged {
+            Ok((transaction, large)) => batch.push(Job {
+                transaction,
+                large,
+                done,
+            }),
+            Err(e) => {
+                self.write(std::mem::take(batch));
+                self.failed(&e);
+                done.call(Err(e));
             }
         }
     }
@@ -221,7 +276,10 @@ impl Loop {
     }
 
     fn write(&mut self, batch: Vec<Job>) {
-        match self.commit(batch.iter().map(|job| &job.transaction)) {
+        if batch.is_empty() {
+            return;
+        }
+        match self.commit(batch.iter()) {
             Ok(outcomes) => {
                 for (job, outcome) in batch.into_iter().zip(outcomes) {
                     job.done.call(Ok(outcome));
@@ -237,17 +295,29 @@ impl Loop {
     }
 
     fn write_alone(&mut self, job: Job) {
-        let result = self.commit(std::iter::once(&job.transaction));
+        let result = self.commit(std::iter::once(&job));
         job.done
             .call(result.and_then(|outcomes| outcomes.into_iter().next().ok_or_else(stopped)));
     }
 
     /// One durable commit of them all.
-    fn commit<'t>(
+    fn commit<'j>(
         &mut self,
-        transactions: impl Iterator<Item = &'t Transaction>,
+        jobs: impl Iterator<Item = &'j Job>,
     ) -> Result<Vec<Outcome>, StoreError> {
-        self.durably(|applier| transactions.map(|t| applier.apply(t)).collect())
+        self.durably(|applier| {
+            jobs.map(|job| applier.apply(&job.transaction, &job.large))
+                .collect()
+        })
+    }
+
+    /// Remembers that something could not be stored, and says so once for each cause: many may fail a
+    /// second, and the log may be on the same disk.
+    fn failed(&self, failure: &StoreError) {
+        let known = self.alive.0.failure.lock().replace(failure.clone());
+        if known.is_none_or(|known| known.to_string() != failure.to_string()) {
+            tracing::error!(error = %failure, "commits fail; those that must not be lost are tried again");
+        }
     }
 
     fn next_epoch(&mut self) -> Result<i64, StoreError> {
@@ -272,11 +342,7 @@ impl Loop {
             Err(e) => {
                 let failure = error::from_sql(&e);
                 if !error::is_callers_fault(&e) {
-                    let known = self.alive.0.failure.lock().replace(failure.clone());
-                    // Once for each cause: many may fail a second, and the log may be on the same disk.
-                    if known.is_none_or(|known| known.to_string() != failure.to_string()) {
-                        tracing::error!(error = %e, "commits fail; those that must not be lost are tried again");
-                    }
+                    self.failed(&failure);
                 }
                 Err(failure)
             }
