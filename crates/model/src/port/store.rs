@@ -308,7 +308,9 @@ pub trait Store: Send + Sync {
     /// Checks the promises of 1-product.md and R1 from the database alone: one enforcement per
     /// (rule, event), one execution per enforcement and back, terminal executions with an end and no
     /// lease, leases only on executions that hold one, attempts without gaps, step events that name
-    /// executions that exist, at most one start per attempt.
+    /// executions that exist, at most one start per attempt. Of runs: what has ended has no child,
+    /// task or question that has not; at most one child at each place; no lease; an output where it
+    /// completed; children and tasks belong to runs that exist.
     async fn check(&self) -> Result<Vec<Violation>, StoreError>;
 
     /// Moves what is in the write-ahead log into the database file and gives the log's space back.

@@ -3,7 +3,7 @@
 //! All of them are asked of one snapshot, so that what is written meanwhile breaks none.
 
 use camshaft_model::port::store::Violation;
-use camshaft_model::{EventId, ExecutionId, Status};
+use camshaft_model::{EventId, ExecutionId, InquiryId, Status};
 use rusqlite::{Connection, Result, Row, types::ValueRef};
 
 /// At most so many rows are named for one promise.
@@ -12,7 +12,7 @@ const NAMED: usize = 100;
 /// A promise, and a query whose rows break it.
 struct Promise {
     invariant: &'static str,
-    /// `{x}` execution id, `{e}` event id, `{s}` status, `{v}` anything else; in the order of columns.
+    /// `{x}` execution id, `{e}` event id, `{i}` inquiry id, `{s}` status, `{v}` anything else; in the order of columns.
     detail: &'static str,
     sql: &'static str,
 }
@@ -88,7 +88,8 @@ const PROMISES: &[Promise] = &[
         detail: "{x} completed at attempt {v}, which is not recorded as completed",
         sql: "SELECT x.id, x.attempt FROM execution x
               LEFT JOIN attempt ON attempt.execution = x.id AND attempt.attempt = x.attempt
-              WHERE x.status = 10 AND x.attempt > 0 AND attempt.status IS NOT 10",
+              WHERE x.status = 10 AND x.attempt > 0 AND attempt.status IS NOT 10
+              AND NOT EXISTS (SELECT 1 FROM run WHERE run.execution = x.id)",
     },
     Promise {
         invariant: "step_event_has_its_execution",
@@ -106,6 +107,77 @@ const PROMISES: &[Promise] = &[
               THEN json_extract(payload, '$.attempt') END AS n, count(*), event_type FROM step_event
               WHERE event_type IN ('step_started', 'step_spawned')
               GROUP BY x, event_type, n HAVING n IS NOT NULL AND count(*) > 1",
+    },
+    Promise {
+        invariant: "run_has_its_execution",
+        detail: "the run {x} is recorded, but its execution is not",
+        sql: "SELECT execution FROM run
+              WHERE NOT EXISTS (SELECT 1 FROM execution x WHERE x.id = run.execution)",
+    },
+    Promise {
+        invariant: "child_has_its_run",
+        detail: "{x} is a child of {x}, which is not recorded as a run",
+        sql: "SELECT c.id, c.parent FROM execution c LEFT JOIN execution p ON p.id = c.parent
+              LEFT JOIN run ON run.execution = c.parent
+              WHERE c.parent IS NOT NULL AND (p.id IS NULL OR run.execution IS NULL)",
+    },
+    Promise {
+        invariant: "one_child_per_place",
+        detail: "{x} has {v} children at lap {v}, task '{v}', visit {v}, item {v}",
+        sql: "SELECT parent, count(*), lap, (SELECT text FROM name WHERE name.id = task), visit, item
+              FROM execution WHERE parent IS NOT NULL AND task IS NOT NULL
+              GROUP BY parent, lap, task, visit, item HAVING count(*) > 1",
+    },
+    Promise {
+        invariant: "ended_run_has_no_live_child",
+        detail: "{x} has status {s}, but its child {x} has status {s}",
+        sql: "SELECT p.id, p.status, c.id, c.status FROM execution c JOIN execution p ON p.id = c.parent
+              WHERE c.parent IS NOT NULL AND p.status >= 10 AND c.status < 10",
+    },
+    Promise {
+        invariant: "ended_run_has_no_live_task",
+        detail: "{x} has status {s}, but its task '{v}' has status {s}",
+        sql: "SELECT p.id, p.status, (SELECT text FROM name WHERE name.id = task.task), task.status
+              FROM task JOIN execution p ON p.id = task.run
+              WHERE p.status >= 10 AND task.status < 10",
+    },
+    Promise {
+        invariant: "ended_run_has_no_open_inquiry",
+        detail: "{x} has status {s}, but its question {i} is open",
+        sql: "SELECT p.id, p.status, inquiry.id FROM inquiry JOIN execution p ON p.id = inquiry.run
+              WHERE p.status >= 10 AND inquiry.status = 0",
+    },
+    Promise {
+        invariant: "completed_run_has_its_output",
+        detail: "the run {x} completed without an output",
+        sql: "SELECT x.id FROM run JOIN execution x ON x.id = run.execution
+              WHERE x.status = 10 AND x.result IS NULL",
+    },
+    Promise {
+        invariant: "run_holds_no_lease",
+        detail: "the run {x} has status {s}, attempt {v} and a lease until {v}",
+        sql: "SELECT x.id, x.status, x.attempt, x.lease_expires_at
+              FROM run JOIN execution x ON x.id = run.execution
+              WHERE x.status IN (1, 2) OR x.lease_expires_at IS NOT NULL",
+    },
+    Promise {
+        invariant: "task_has_its_run",
+        detail: "task '{v}' belongs to {x}, which is not recorded as a run",
+        sql: "SELECT (SELECT text FROM name WHERE name.id = t.task), t.run
+              FROM (SELECT task, run FROM task UNION ALL SELECT task, run FROM task_items
+              UNION ALL SELECT task, run FROM inquiry) t
+              WHERE NOT EXISTS (SELECT 1 FROM run WHERE run.execution = t.run)",
+    },
+    Promise {
+        invariant: "task_has_its_execution",
+        detail: "task '{v}' of {x} names {x}, which is not recorded as its child",
+        sql: "SELECT (SELECT text FROM name WHERE name.id = t.task), t.run, t.execution
+              FROM task t LEFT JOIN execution x ON x.id = t.execution
+              WHERE t.execution IS NOT NULL AND t.taken_from IS NULL
+              AND (x.id IS NULL OR x.parent IS NOT t.run OR x.task IS NOT t.task)
+              UNION ALL SELECT (SELECT text FROM name WHERE name.id = t.task), t.run, t.execution
+              FROM task t LEFT JOIN execution x ON x.id = t.execution
+              WHERE t.execution IS NOT NULL AND t.taken_from IS NOT NULL AND x.id IS NULL",
     },
 ];
 
@@ -166,13 +238,13 @@ fn detail(template: &str, row: &Row<'_>) -> Result<String> {
 
 fn shown(kind: &str, value: ValueRef<'_>) -> String {
     match (kind, value) {
-        ("x", ValueRef::Blob(bytes)) => bytes.try_into().map_or_else(
+        ("x" | "e" | "i", ValueRef::Blob(bytes)) => bytes.try_into().map_or_else(
             |_| format!("{bytes:02x?}"),
-            |id| ExecutionId::from_bytes(id).to_string(),
-        ),
-        ("e", ValueRef::Blob(bytes)) => bytes.try_into().map_or_else(
-            |_| format!("{bytes:02x?}"),
-            |id| EventId::from_bytes(id).to_string(),
+            |id| match kind {
+                "x" => ExecutionId::from_bytes(id).to_string(),
+                "e" => EventId::from_bytes(id).to_string(),
+                _ => InquiryId::from_bytes(id).to_string(),
+            },
         ),
         ("s", ValueRef::Integer(code)) => u8::try_from(code)
             .ok()
