@@ -29,6 +29,7 @@ use crate::rule::RuleTrial;
 use crate::state::{Settings, State};
 use crate::workflow::Kept;
 
+pub(crate) use runs::may_answer;
 pub use runs::{InquiryAnswer, RetryFrom};
 pub(crate) use runs::{as_kept, to_keep};
 

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use camshaft_model::definition::Workflow;
+use camshaft_model::definition::document::shorten;
+use camshaft_model::definition::problem::did_you_mean;
 use camshaft_model::port::store::PageRequest;
 use camshaft_model::{
     ErrorCode, Execution, ExecutionId, Inquiry, InquiryId, InquiryStatus, Origin, Ref, Status,
@@ -21,6 +23,8 @@ use crate::workflow::Kept;
 
 /// So many rows are read at once.
 const PAGE: u32 = 1_000;
+/// So many tasks are named to somebody who asked for one that is not there.
+const MAX_NAMES: usize = 50;
 
 /// What a retry of a run keeps of the run that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,7 +154,7 @@ impl Engine {
     /// # Errors
     /// It does not exist, is no run of a workflow, or has ended.
     pub async fn pause(&self, id: ExecutionId) -> Result<Execution, ControlError> {
-        self.stored(id).await?;
+        self.run_under_way(id).await?;
         self.decide(|state, context| Ok((state.pause(id, context)?, ())))
             .await?;
         self.stored(id).await
@@ -161,7 +165,7 @@ impl Engine {
     /// # Errors
     /// It does not exist, is no run of a workflow, or has ended.
     pub async fn resume(&self, id: ExecutionId) -> Result<Execution, ControlError> {
-        self.stored(id).await?;
+        self.run_under_way(id).await?;
         self.decide(|state, context| Ok((state.resume(id, context)?, ())))
             .await?;
         self.stored(id).await
@@ -177,27 +181,76 @@ impl Engine {
         id: InquiryId,
         answer: InquiryAnswer,
     ) -> Result<Inquiry, ControlError> {
+        if let Some(answered) = self.answered(id, &answer).await? {
+            return Ok(answered);
+        }
+        let given = answer.clone();
+        match self
+            .decide(|state, context| state.answer(id, answer, context))
+            .await
+        {
+            // Somebody was faster, and it may have been with the same answer.
+            Err(error) if error.code == ErrorCode::InquiryClosed => {
+                self.settled().await?;
+                self.answered(id, &given).await?.ok_or(error)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The inquiry, if this is the answer that it has; `None` while it is open.
+    async fn answered(
+        &self,
+        id: InquiryId,
+        answer: &InquiryAnswer,
+    ) -> Result<Option<Inquiry>, ControlError> {
         let known = self.store().inquiry(id).await.map_err(unavailable)?;
         let known = known.ok_or_else(|| {
             ControlError::new(ErrorCode::NotFound, format!("there is no inquiry {id}"))
         })?;
+        may_answer(&known, answer)?;
         let given = if answer.approve {
             InquiryStatus::Approved
         } else {
             InquiryStatus::Rejected
         };
-        if known.status == given && known.answer.as_ref() == Some(&answer.response) {
-            return Ok(known);
+        if known.status == InquiryStatus::Open {
+            return Ok(None);
         }
-        if known.status != InquiryStatus::Open {
-            let status = known.status.as_str();
+        // No response is stored as none.
+        let response = known.answer.as_ref().unwrap_or(&Value::Null);
+        if known.status == given && *response == answer.response {
+            return Ok(Some(known));
+        }
+        Err(closed(&known))
+    }
+
+    /// Whether a run can be held or let go on.
+    async fn run_under_way(&self, id: ExecutionId) -> Result<(), ControlError> {
+        let Execution { spec, state } = self.stored(id).await?;
+        if self.store().run(id).await.map_err(unavailable)?.is_none() {
             return Err(ControlError::new(
                 ErrorCode::Conflict,
-                format!("inquiry {id} is {status} already"),
-            ));
+                format!(
+                    "{id} is no run: {} is not a workflow, or it has not begun",
+                    spec.action
+                ),
+            )
+            .hint(format!("stop it with: camshaft execution cancel {id}")));
         }
-        self.decide(|state, context| state.answer(id, answer, context))
-            .await
+        if state.status.is_terminal() {
+            return Err(ControlError::new(
+                ErrorCode::RunEnded,
+                format!("the run {id} has ended: it is {}", state.status),
+            )
+            .hint(format!("run it again with: camshaft execution retry {id}")));
+        }
+        Ok(())
+    }
+
+    /// Returns once everything is durable that was decided before.
+    async fn settled(&self) -> Result<(), ControlError> {
+        self.write(Vec::new()).await
     }
 
     /// Applies a command and returns after the commit.
@@ -206,12 +259,67 @@ impl Engine {
         command: impl FnOnce(&mut State, &Context<'_>) -> Result<(Decision, T), ControlError>,
     ) -> Result<T, ControlError> {
         let (sender, receiver) = oneshot::channel();
-        let value = self.core.apply_with(command, move |outcome| {
-            let _ = sender.send(outcome);
-        })?;
+        let (value, changes) = self.core.apply_with(
+            |state, context| {
+                let (decision, value) = command(state, context)?;
+                let changes = !decision.units.is_empty();
+                Ok::<_, ControlError>((decision, (value, changes)))
+            },
+            move |outcome| {
+                let _ = sender.send(outcome);
+            },
+        )?;
         committed(receiver).await?;
+        if !changes {
+            // What is so already may have been decided a moment ago.
+            self.settled().await?;
+        }
         Ok(value)
     }
+}
+
+/// The answer to who answers what is not open any more.
+fn closed(inquiry: &Inquiry) -> ControlError {
+    let (id, status) = (inquiry.id, inquiry.status.as_str());
+    let at = inquiry
+        .closed_at
+        .map_or_else(String::new, |at| format!(" at {at}"));
+    let message = match (inquiry.status, &inquiry.answered_by) {
+        (InquiryStatus::Expired, _) => {
+            format!("nobody answered inquiry {id} in time: it expired{at}")
+        }
+        (InquiryStatus::Withdrawn, _) => {
+            format!("inquiry {id} was withdrawn{at}: its run ended without an answer")
+        }
+        (_, Some(by)) => format!("inquiry {id} was {status} by {by}{at}; the first answer counts"),
+        (_, None) => format!("inquiry {id} is {status} already; the first answer counts"),
+    };
+    ControlError::new(ErrorCode::InquiryClosed, message)
+        .hint(format!("see it with: camshaft inquiry show {id}"))
+}
+
+/// Whether who answers has one of the roles that an inquiry names.
+pub(crate) fn may_answer(inquiry: &Inquiry, answer: &InquiryAnswer) -> Result<(), ControlError> {
+    let Some(roles) = &answer.roles else {
+        return Ok(());
+    };
+    if inquiry.roles.is_empty() || inquiry.roles.iter().any(|role| roles.contains(role)) {
+        return Ok(());
+    }
+    Err(ControlError::new(
+        ErrorCode::Forbidden,
+        format!(
+            "inquiry {} asks for somebody with the role {}, and {} has {}",
+            inquiry.id,
+            inquiry.roles.join(" or "),
+            answer.by,
+            if roles.is_empty() {
+                "none".to_owned()
+            } else {
+                roles.join(", ")
+            }
+        ),
+    ))
 }
 
 /// The tasks that a retry keeps, as the run that has ended recorded them.
@@ -260,17 +368,15 @@ pub(crate) fn as_kept(task: TaskRecord, result: Arc<Value>) -> TaskRecord {
 }
 
 fn no_task(workflow: &Workflow, reference: &Ref, name: &str) -> ControlError {
-    let error = ControlError::new(
+    let names = || workflow.tasks.iter().map(|task| task.name.as_str());
+    let known: Vec<&str> = names().take(MAX_NAMES).collect();
+    ControlError::new(
         ErrorCode::NotFound,
-        format!("{reference} has no task '{name}'"),
-    );
-    let known = workflow.tasks.iter().map(|task| task.name.as_str());
-    let near = known
-        .map(|known| (strsim::jaro_winkler(known, name), known))
-        .filter(|(likeness, _)| *likeness > 0.7)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    match near {
-        Some((_, known)) => error.hint(format!("did you mean '{known}'?")),
-        None => error,
-    }
+        format!(
+            "{reference} has no task '{}'{}",
+            shorten(name),
+            did_you_mean(name, names())
+        ),
+    )
+    .hint(format!("it has {}", known.join(", ")))
 }

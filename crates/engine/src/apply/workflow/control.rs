@@ -246,7 +246,7 @@ impl State {
 
 fn not_under_way(id: ExecutionId) -> ControlError {
     ControlError::new(
-        ErrorCode::Conflict,
+        ErrorCode::RunEnded,
         format!("{id} is no run of a workflow that is under way"),
     )
 }

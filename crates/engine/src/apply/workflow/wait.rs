@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::start::Begun;
 use crate::decision::{Decision, Effect, Unit};
-use crate::handle::{ControlError, InquiryAnswer};
+use crate::handle::{ControlError, InquiryAnswer, may_answer};
 use crate::parameters;
 use crate::rule::AwaitedEvent;
 use crate::state::{Context, State};
@@ -279,20 +279,20 @@ impl State {
         answer: InquiryAnswer,
         context: &Context<'_>,
     ) -> Result<(Decision, Inquiry), ControlError> {
-        let conflict = || {
+        let closed = || {
             ControlError::new(
-                ErrorCode::Conflict,
+                ErrorCode::InquiryClosed,
                 format!("inquiry {id} is not open any more"),
             )
         };
-        let (run_id, task) = *self.inquiries.get(&id).ok_or_else(conflict)?;
+        let (run_id, task) = *self.inquiries.get(&id).ok_or_else(closed)?;
         let work = self
             .runs
             .get(&run_id)
             .and_then(|run| run.active.get(&task))
             .map(|active| &active.work);
         let Some(ActiveWork::Inquiry(inquiry)) = work else {
-            return Err(conflict());
+            return Err(closed());
         };
         may_answer(inquiry, &answer)?;
         if answer.approve
@@ -300,7 +300,7 @@ impl State {
         {
             parameters::validate(schema, &answer.response).map_err(|problem| {
                 ControlError::new(
-                    ErrorCode::InvalidParameters,
+                    ErrorCode::InvalidResponse,
                     format!("the response does not fit the inquiry's schema: {problem}"),
                 )
             })?;
@@ -337,27 +337,4 @@ impl State {
         self.admit(context, &mut decision);
         Ok((decision, closed))
     }
-}
-
-fn may_answer(inquiry: &Inquiry, answer: &InquiryAnswer) -> Result<(), ControlError> {
-    let Some(roles) = &answer.roles else {
-        return Ok(());
-    };
-    if inquiry.roles.is_empty() || inquiry.roles.iter().any(|role| roles.contains(role)) {
-        return Ok(());
-    }
-    Err(ControlError::new(
-        ErrorCode::Forbidden,
-        format!(
-            "inquiry {} asks for somebody with the role {}, and {} has {}",
-            inquiry.id,
-            inquiry.roles.join(" or "),
-            answer.by,
-            if roles.is_empty() {
-                "none".to_owned()
-            } else {
-                roles.join(", ")
-            }
-        ),
-    ))
 }
