@@ -54,6 +54,47 @@ fn flags_win_over_variables_and_variables_over_the_file() {
 }
 
 #[test]
+fn expressions_see_the_variables_that_are_allowed_and_processes_see_none_of_them() {
+    let site = Site::new();
+    fs::write(
+        site.path().join("camshaft.yaml"),
+        "env_allow: [SITE_NAME]\n",
+    )
+    .expect("written");
+    site.shell_action(
+        "tell",
+        "echo $PARAM_WHERE; echo ${SITE_NAME-none} ${HIDDEN-none}",
+        "parameter_delivery: env\nparameters: { where: { type: string } }",
+    );
+    site.pack_file("t/triggers/poked.yaml", "ref: t.poked\n");
+    for (rule, name) in [("allowed", "SITE_NAME"), ("hidden", "HIDDEN")] {
+        let text = format!(
+            "ref: t.{rule}\ntrigger: t.poked\naction: {{ ref: t.tell, parameters: {{ where: \"{{{{ env.{name} }}}}\" }} }}\n"
+        );
+        site.pack_file(&format!("t/rules/{rule}.yaml"), &text);
+    }
+    let _engine = site.up_with(&[], &[("SITE_NAME", "north"), ("HIDDEN", "s3cret")]);
+    let event = site.emit("t.poked", &serde_json::json!({}));
+    let enforcements = site.json(["enforcement", "list", "--event", &event]);
+    let of = |rule: &str| {
+        let items = enforcements["items"].as_array().expect("a list").iter();
+        let mut of_rule = items.filter(|one| one["rule"] == rule);
+        of_rule.next().expect("an enforcement").clone()
+    };
+    let reason = of("t.hidden").to_string();
+    assert!(
+        reason.contains("'env.HIDDEN' is undefined") && !reason.contains("s3cret"),
+        "{reason}"
+    );
+    let execution = of("t.allowed")["execution"]
+        .as_str()
+        .expect("one")
+        .to_owned();
+    let done = site.ended(&execution);
+    assert_eq!(done["result"], "north\nnone none", "{done}");
+}
+
+#[test]
 fn a_secret_that_is_not_there_is_named_at_start() {
     let site = Site::new();
     fs::write(

@@ -382,6 +382,11 @@ impl Engine {
         }
     }
 
+    /// Takes every line that is there, so that the next one to be waited for is yet to come.
+    pub(crate) fn skip_lines(&mut self) {
+        self.seen.extend(self.lines.try_iter());
+    }
+
     /// The same, content with a line that was there before.
     #[track_caller]
     pub(crate) fn seen_or_wait(&mut self, text: &str) -> String {

@@ -87,13 +87,10 @@ fn an_engine_without_room_says_so_loses_nothing_and_goes_on_by_itself() {
     assert!(named.starts_with("writer: "), "{named}");
     // It ends while its end cannot be recorded; nobody is told of an end that is not recorded.
     fs::write(&gate, "go\n").expect("written");
-    let pid = site
-        .steps(&held)
-        .iter()
-        .find_map(|(kind, payload)| (kind == "step_spawned").then(|| payload["pid"].as_i64()));
-    if let Some(Some(pid)) = pid {
-        await_ended(i32::try_from(pid).expect("a pid"));
-    }
+    let steps = site.steps(&held);
+    let spawned = steps.iter().find(|(kind, _)| kind == "step_spawned");
+    let pid = spawned.and_then(|(_, payload)| payload["pid"].as_i64());
+    await_ended(i32::try_from(pid.expect("it was told of")).expect("a pid"));
     let held_now = site.get(&format!("/api/v1/executions/{held}"));
     assert_eq!(held_now["status"], "running", "{held_now}");
 

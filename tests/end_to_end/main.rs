@@ -12,6 +12,8 @@
 
 mod config;
 mod crash;
+mod downtime;
+mod embed;
 mod executions;
 mod harness;
 mod health;

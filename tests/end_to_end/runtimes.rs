@@ -388,6 +388,52 @@ fn a_pack_has_one_python_environment_of_its_own() {
 }
 
 #[test]
+fn packages_of_a_folder_are_installed_once_although_two_need_them() {
+    let site = Site::new();
+    let shelf = site.path().join("shelf");
+    std::fs::create_dir(&shelf).expect("made");
+    // A wheel is a ZIP file: nothing is built and nothing is asked of the network.
+    let make = "import sys, zipfile\n\
+        with zipfile.ZipFile(sys.argv[1] + '/tiny_cam-1.0-py3-none-any.whl', 'w') as wheel:\n\
+        \u{20}   wheel.writestr('tiny_cam.py', 'SAYS = \"installed\"\\n')\n\
+        \u{20}   info = 'tiny_cam-1.0.dist-info/'\n\
+        \u{20}   wheel.writestr(info + 'METADATA', 'Metadata-Version: 2.1\\nName: tiny-cam\\nVersion: 1.0\\n')\n\
+        \u{20}   wheel.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')\n\
+        \u{20}   wheel.writestr(info + 'RECORD', '')\n";
+    let made = std::process::Command::new("python3")
+        .args(["-c", make])
+        .arg(&shelf)
+        .output()
+        .expect("python runs");
+    assert!(made.status.success(), "{}", shown(&made));
+    site.pack_file(
+        "t/pack.yaml",
+        "ref: t\nversion: 1.0.0\npython: { requirements: requirements.txt }\n",
+    );
+    let requirements = format!(
+        "--no-index\n--find-links {}\ntiny-cam==1.0\n",
+        shelf.display()
+    );
+    site.pack_file("t/requirements.txt", &requirements);
+    site.pack_file(
+        "t/actions/use.yaml",
+        "ref: t.use\nruntime: python\nentry_point: use.py\noutput: json\n",
+    );
+    // One that was made a second time would have another file, or the same at another time.
+    site.pack_file(
+        "t/actions/use.py",
+        "import json, os, sys, tiny_cam\nmade = os.stat(sys.prefix + '/.complete')\n\
+         print(json.dumps([tiny_cam.SAYS, made.st_ino, made.st_mtime_ns]))\n",
+    );
+    let _engine = site.up_with(&["--slots", "2"], &[]);
+    let both = [site.request(["t.use"]), site.request(["t.use"])].map(|id| site.ended(&id));
+    for done in &both {
+        assert_eq!(done["result"][0], "installed", "{done}");
+    }
+    assert_eq!(both[0]["result"], both[1]["result"], "two makers make one");
+}
+
+#[test]
 fn a_file_without_a_definition_goes_to_the_runtime_that_knows_it() {
     let site = Site::new();
     site.pack_file("t/pack.yaml", "ref: t\nversion: 1.0.0\n");
