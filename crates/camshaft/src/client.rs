@@ -70,6 +70,11 @@ impl Client {
         Ok(endpoint)
     }
 
+    /// Whether an engine was named, or one that lives has announced itself in the data directory.
+    pub fn has_engine(&self) -> bool {
+        self.source.url.is_some() || self.endpoint().is_ok_and(|endpoint| endpoint.may_live())
+    }
+
     /// Forgets where the engine was, so that the next request looks again.
     pub fn refresh(&self) {
         *self.endpoint.lock() = None;

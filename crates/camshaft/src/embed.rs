@@ -50,7 +50,7 @@ use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::exit::CliError;
 use crate::pack::service::Packs;
-use crate::wire::{Parts, System};
+use crate::wire::{Part, Parts, System};
 
 /// How long what runs gets when the engine stops.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -167,6 +167,7 @@ impl Builder {
             native_packs: packs_of(self.actions),
             api_url: String::new(),
             subscribers: self.subscribers,
+            part: Part::Everything,
         })
         .await?;
         let packs = Packs::new(

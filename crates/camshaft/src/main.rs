@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         std::env::args_os(),
         Local {
             up: lifecycle::up,
+            guest: lifecycle::guest,
             check_database: wire::check_database,
         },
     )

@@ -51,6 +51,17 @@ pub struct Parts {
     pub api_url: String,
     /// Who is told of what was committed, besides the log.
     pub subscribers: Vec<Arc<dyn Subscriber>>,
+    /// How much of the work it takes up.
+    pub part: Part,
+}
+
+/// How much of the work an engine takes up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All that waits and all that sensors bring.
+    Everything,
+    /// What is asked of it from now on, and what that leads to. It has no sensors.
+    OnlyWhatIsAsked,
 }
 
 /// A running engine with its worker and sensors.
@@ -95,6 +106,7 @@ impl System {
             native_packs,
             api_url,
             subscribers,
+            part,
         } = parts;
         kill_survivors(&data);
         let store = Arc::new(open_store(data.path())?);
@@ -127,6 +139,9 @@ impl System {
         };
         let engine = Engine::new(settings, world, &config.worker.id);
 
+        if part == Part::OnlyWhatIsAsked {
+            engine.focus();
+        }
         load_packs(&engine, &store, native_packs).await?;
         let logs = data.path().join("logs");
         let recovered = engine
@@ -167,9 +182,11 @@ impl System {
             runtime,
             child_environment(&config, &data),
         );
-        engine.attach_sensors(timers.clone());
-        engine.attach_sensors(sensors.clone());
-        engine.reconcile_sensors();
+        if part == Part::Everything {
+            engine.attach_sensors(timers.clone());
+            engine.attach_sensors(sensors.clone());
+            engine.reconcile_sensors();
+        }
         let pulse = {
             let (engine, stopped) = (engine.clone(), stopped.clone());
             async move { engine.run(stopped).await }

@@ -122,6 +122,8 @@ pub(crate) struct State {
     pub(crate) versions: HashMap<String, Arc<Pack>>,
     pub(crate) capacity: Capacity,
     pub(crate) draining: bool,
+    /// The runs whose executions start, if not all do.
+    pub(crate) focus: Option<HashSet<ExecutionId>>,
     pub(crate) live: HashMap<ExecutionId, Live>,
     /// The executions that hold a lease: those of `live` whose status says so.
     pub(crate) leases: HashSet<ExecutionId>,
@@ -162,6 +164,7 @@ impl State {
                 resources: BTreeMap::new(),
             },
             draining: false,
+            focus: None,
             live: HashMap::new(),
             leases: HashSet::new(),
             queue: Queue::default(),
@@ -212,7 +215,8 @@ impl State {
             self.delayed.insert((until, id));
             return;
         }
-        if self.paused_by(live).is_some() {
+        let is_aside = |focus: &HashSet<_>| !focus.contains(&live.spec.root);
+        if self.focus.as_ref().is_some_and(is_aside) || self.paused_by(live).is_some() {
             return;
         }
         if let Some(rule) = &live.one_of {

@@ -25,6 +25,18 @@ pub struct Endpoint {
     pub pid: Option<u32>,
 }
 
+impl Endpoint {
+    /// Whether the engine's process is there, as far as that is known.
+    pub fn may_live(&self) -> bool {
+        let pid = self.pid.and_then(|pid| i32::try_from(pid).ok());
+        let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else {
+            return true;
+        };
+        // Not to be allowed to signal it is a sign of life too.
+        rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
+    }
+}
+
 /// What the person said about where the engine is.
 #[derive(Debug, Clone)]
 pub struct Source {

@@ -8,7 +8,7 @@ use camshaft_model::duration::{self, DurationError};
 use clap::Args;
 use serde_json::Value;
 
-use super::Local;
+use super::local::{Guest, GuestOptions, Local};
 use crate::client::Client;
 use crate::exit::CliError;
 use crate::render::table::{self, Column};
@@ -29,6 +29,29 @@ pub struct Context {
 }
 
 impl Context {
+    /// Sees to it that there is an engine: where none runs on the data directory and none was named, this
+    /// command brings its own along, which stops when the answer is dropped.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub(crate) fn engage(&self, packs: Vec<PathBuf>) -> Result<Option<Guest>, CliError> {
+        if self.client.has_engine() {
+            if !packs.is_empty() {
+                return Err(CliError::invalid(
+                    "--packs is for an engine of this command's own, and one runs already",
+                )
+                .hint("apply them to that one with: camshaft pack apply DIR"));
+            }
+            return Ok(None);
+        }
+        let guest = (self.local.guest)(GuestOptions {
+            data_dir: self.data_dir.clone(),
+            packs,
+        })?;
+        self.client.refresh();
+        Ok(Some(guest))
+    }
+
     /// Shows one thing: with `table` for people, as it is for programs.
     ///
     /// # Errors

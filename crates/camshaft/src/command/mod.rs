@@ -17,6 +17,7 @@ pub mod events;
 pub mod execution;
 mod input;
 pub mod inquiry;
+pub mod local;
 pub mod logs;
 pub mod pack;
 mod reference;
@@ -32,11 +33,10 @@ pub mod why;
 mod testing;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use camshaft_model::ErrorCode;
-use camshaft_model::port::store::Violation;
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::Client;
@@ -44,6 +44,7 @@ use crate::client::endpoint::Source;
 use crate::exit::CliError;
 use crate::render::{Format, Screen};
 pub use context::Context;
+pub use local::Local;
 pub use reference::cli_reference;
 pub use up::UpOptions;
 
@@ -52,15 +53,6 @@ pub const DEFAULT_DATA_DIR: &str = ".camshaft";
 
 /// The status of a process whose reader went away, as if SIGPIPE had ended it.
 const EXIT_CLOSED: u8 = 141;
-
-/// What works without an engine that runs; the composition root provides it.
-#[derive(Clone, Copy)]
-pub struct Local {
-    /// Becomes the engine, and returns when it has stopped.
-    pub up: fn(UpOptions) -> Result<ExitCode, CliError>,
-    /// Checks the promises of the database in a data directory that no engine uses.
-    pub check_database: fn(&Path) -> Result<Vec<Violation>, CliError>,
-}
 
 /// Event-driven automation in one binary: sensors, rules, actions and workers.
 #[derive(Debug, Parser)]

@@ -49,6 +49,7 @@ pub(crate) fn local() -> Local {
     }
     Local {
         up: |_| none(),
+        guest: |_| none(),
         check_database: |_| none(),
     }
 }

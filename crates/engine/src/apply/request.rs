@@ -63,6 +63,9 @@ impl State {
         let not_before = request.not_before.filter(|at| *at > context.now);
         let id = ExecutionId::new(context.entropy.uuid(context.now));
         let mut unit = Unit::default();
+        if let Some(focus) = &mut self.focus {
+            focus.insert(id);
+        }
         self.add(
             ExecutionSpec {
                 id,

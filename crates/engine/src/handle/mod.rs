@@ -2,6 +2,7 @@
 
 mod runs;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -247,6 +248,12 @@ impl Engine {
     /// Returns when no attempt holds a lease. With [`Engine::drain`] before it, none will.
     pub async fn idle(&self) {
         self.core.idle().await;
+    }
+
+    /// From now on starts only what is asked of this engine, and what belongs to it: for an engine that
+    /// somebody brought along for one run, on a database where other work may wait.
+    pub fn focus(&self) {
+        self.core.alter(|state| state.focus = Some(HashSet::new()));
     }
 
     /// How many executions are in a state that is not terminal.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::command::Context;
 use crate::command::context::duration;
-use crate::command::run::stay;
+use crate::command::run::{Whose, stay};
 use crate::exit::CliError;
 use crate::render::{execution, text_at};
 
@@ -98,6 +98,6 @@ impl Again {
         let id = text_at(&shown, "/id").parse().map_err(|error| {
             CliError::new(ErrorCode::Internal, format!("the engine's answer: {error}"))
         })?;
-        stay(context, id, self.timeout).await
+        stay(context, id, self.timeout, Whose::Theirs).await
     }
 }

@@ -3,7 +3,7 @@
 pub(super) mod parameters;
 mod wait;
 
-pub(super) use wait::stay;
+pub(super) use wait::{Whose, stay};
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -36,7 +36,11 @@ an array or an object where the action's schema says so. They win over those of 
 The output of the action goes to stdout and stderr as it comes, byte for byte, that of every attempt;
 a line on stderr says how one ended that another follows. The exit status is 0
 if the execution completed, 1 if not. Ctrl-C leaves the execution running and says how to cancel it
-(status 130). With -o json or yaml the execution is written instead of its output."
+(status 130). With -o json or yaml the execution is written instead of its output.
+
+Where no engine runs on the data directory, this command brings one along for as long as the run
+lasts: without sensors, and without starting anything else that waits there. Ctrl-C then stops it;
+what was running goes on with the next engine on the data directory, if it may run again."
 )]
 pub struct Run {
     /// The action
@@ -70,10 +74,24 @@ pub struct Run {
     /// Parameters as a JSON or YAML object; - for standard input
     #[arg(long, value_name = "FILE")]
     params: Option<String>,
+    /// A folder with packs to apply where no engine runs; may be given several times
+    #[arg(long, value_name = "DIR")]
+    packs: Vec<PathBuf>,
 }
 
 impl Run {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
+        let guest = context.engage(self.packs.clone())?;
+        if guest.is_some() && self.detach {
+            return Err(CliError::new(
+                camshaft_model::ErrorCode::Unreachable,
+                format!(
+                    "no engine runs on {}, so nobody would run it once this command has left",
+                    context.data_dir.display()
+                ),
+            )
+            .hint("start one with: camshaft up (or leave --detach out)"));
+        }
         let mut body = match &self.reference {
             Some(action) => self.request_action(context, action).await?,
             None => self.request_file()?,
@@ -108,7 +126,12 @@ impl Run {
         }
         // A file's own deadline ends the execution; the end is waited for, however it comes.
         let limit = self.timeout.filter(|_| self.reference.is_some());
-        stay(context, id, limit).await
+        let whose = if guest.is_some() {
+            Whose::Own
+        } else {
+            Whose::Theirs
+        };
+        stay(context, id, limit, whose).await
     }
 
     async fn request_action(

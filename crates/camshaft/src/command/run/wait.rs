@@ -22,12 +22,22 @@ const END_WAIT: Duration = Duration::from_secs(30);
 /// How often it is asked whether another attempt has begun.
 const ATTEMPT_WAIT: Duration = Duration::from_secs(1);
 
+/// Whose the engine is that runs the execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::command) enum Whose {
+    /// It runs on when this command has left.
+    Theirs,
+    /// This command brought it along.
+    Own,
+}
+
 /// Shows the output until the execution has ended, and then how it ended. Ctrl-C and the limit only
 /// end the staying: the execution goes on.
 pub(in crate::command) async fn stay(
     context: &Context,
     id: ExecutionId,
     limit: Option<Duration>,
+    engine: Whose,
 ) -> Result<ExitCode, CliError> {
     let over = async {
         match limit {
@@ -41,7 +51,8 @@ pub(in crate::command) async fn stay(
             std::future::pending::<()>().await;
         }
     };
-    stay_until(context, id, interrupted, over, limit.unwrap_or_default()).await
+    let limit = limit.unwrap_or_default();
+    stay_until(context, id, interrupted, over, (limit, engine)).await
 }
 
 async fn stay_until(
@@ -49,12 +60,15 @@ async fn stay_until(
     id: ExecutionId,
     interrupted: impl Future<Output = ()>,
     over: impl Future<Output = ()>,
-    limit: Duration,
+    (limit, engine): (Duration, Whose),
 ) -> Result<ExitCode, CliError> {
     tokio::select! {
         biased;
         () = interrupted => {
-            context.screen.note(&format!("The execution goes on; cancel it with: camshaft execution cancel {id}"));
+            context.screen.note(&match engine {
+                Whose::Theirs => format!("The execution goes on; cancel it with: camshaft execution cancel {id}"),
+                Whose::Own => format!("Stopping. {id} is taken up by the next engine on {}", context.data_dir.display()),
+            });
             Ok(ExitCode::from(EXIT_INTERRUPTED))
         }
         ended = end(context, id) => conclude(context, id, &ended?),

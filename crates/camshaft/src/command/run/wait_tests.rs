@@ -51,7 +51,7 @@ async fn stay_with(
         ID.parse().unwrap(),
         never(),
         never(),
-        Duration::ZERO,
+        (Duration::ZERO, Whose::Theirs),
     )
     .await;
     (ended, out.bytes(), err.text())
@@ -98,7 +98,7 @@ async fn an_interrupt_leaves_the_execution_running_and_says_how_to_cancel_it() {
         id,
         std::future::ready(()),
         std::future::pending(),
-        Duration::ZERO,
+        (Duration::ZERO, Whose::Theirs),
     )
     .await;
     assert_eq!(ended, Ok(ExitCode::from(130)));

@@ -5,6 +5,8 @@
 //! answers only once the system is up. Whoever waits for readiness reads the line that says so on
 //! standard error, or asks `/readyz`.
 
+mod guest;
+
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -30,7 +32,9 @@ use crate::pack::PackError;
 use crate::pack::service::Packs;
 use crate::render::Screen;
 use crate::render::live::{Console, LineStyle};
-use crate::wire::{Parts, System, invalid_configuration};
+use crate::wire::{Part, Parts, System, invalid_configuration};
+
+pub use guest::guest;
 
 /// The variable that makes a process kill itself at a named point (`camshaft_model::crash`), for tests:
 /// `point` or `point:n` for the n-th time it is reached.
@@ -116,6 +120,7 @@ async fn serve(
         native_packs: Vec::new(),
         api_url: url.clone(),
         subscribers,
+        part: Part::Everything,
     };
     let mut signals = Signals::listen()?;
     let system = System::start(parts).await?;
