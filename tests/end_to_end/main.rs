@@ -15,6 +15,7 @@ mod crash;
 mod downtime;
 mod embed;
 mod executions;
+mod guest;
 mod harness;
 mod health;
 mod http;
