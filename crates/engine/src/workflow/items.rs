@@ -92,11 +92,6 @@ impl Fanout {
         self.running.is_empty() && (self.closed || self.next == self.total)
     }
 
-    /// How many items have ended without completing.
-    pub(crate) fn failed(&self) -> u32 {
-        self.failed
-    }
-
     /// How many items have ended, whichever way.
     pub(crate) fn done(&self) -> u32 {
         self.next - u32::try_from(self.running.len()).unwrap_or(self.next)
