@@ -71,7 +71,7 @@ pub(crate) struct Frontier {
     held: bool,
     /// How many tasks and edges have been looked at.
     #[cfg(test)]
-    pub(super) looked_at: usize,
+    pub(super) looked_at: Arc<std::sync::atomic::AtomicUsize>,
 }
 
 /// How far a task has come.
@@ -117,7 +117,7 @@ impl Frontier {
             cause: None,
             held: false,
             #[cfg(test)]
-            looked_at: 0,
+            looked_at: Arc::default(),
             graph,
             workflow,
         }
@@ -192,7 +192,7 @@ impl Frontier {
         node.active -= 1;
         let first = node.status.replace(status).is_none();
         self.open_of(task).active -= 1;
-        self.look();
+        self.look(1);
         let handled = handled || self.graph.is_handled(task, status);
         if self.graph.is_finally(task) {
             self.notice(task, status);
@@ -263,11 +263,8 @@ impl Frontier {
             let sources: Vec<usize> = starts.iter().copied().flatten().collect();
             (*task, sources)
         });
-        let all: BTreeMap<usize, Vec<usize>> = others
-            .chain(joins)
-            .filter(|(_, sources)| !sources.is_empty())
-            .collect();
-        all
+        let arrived = others.chain(joins);
+        arrived.filter(|(_, sources)| !sources.is_empty()).collect()
     }
 
     /// Why nothing new starts, `finally` tasks aside; `None` while nothing keeps others from starting.
@@ -299,7 +296,11 @@ impl Frontier {
         for task in &tasks {
             match self.count_needs(*task) {
                 Ok(unmet) => self.nodes[*task].unmet = unmet,
-                Err(reason) => dead.push((*task, reason)),
+                Err(reason) => {
+                    // Others of its needs may be met before it is skipped.
+                    self.nodes[*task].unmet = usize::MAX;
+                    dead.push((*task, reason));
+                }
             }
         }
         for (task, reason) in dead {
@@ -354,7 +355,7 @@ impl Frontier {
         let mut settled = VecDeque::from([(task, status)]);
         while let Some((source, status)) = settled.pop_front() {
             for edge in graph.dependents(source) {
-                self.look();
+                self.look(1);
                 let Some(need) = need_of(&workflow.tasks[edge.task], edge.need) else {
                     continue;
                 };
@@ -380,7 +381,7 @@ impl Frontier {
     fn lead(&mut self, source: usize, taken: &[usize], steps: &mut Vec<Step>) {
         let mut led = HashSet::new();
         for target in taken {
-            self.look();
+            self.look(1);
             if led.insert(target) {
                 self.arrive(*target, source, steps);
             }
@@ -572,6 +573,7 @@ impl Frontier {
     }
 
     fn undecided(&self, phase: Phase) -> impl Iterator<Item = usize> + '_ {
+        self.look(self.nodes.len());
         (0..self.nodes.len()).filter(move |task| {
             let node = &self.nodes[*task];
             let finally = phase == Phase::Finally;
@@ -621,14 +623,16 @@ impl Frontier {
         }
     }
 
+    /// Tests count here what an end costs.
     #[cfg(test)]
-    fn look(&mut self) {
-        self.looked_at += 1;
+    fn look(&self, at: usize) {
+        self.looked_at
+            .fetch_add(at, std::sync::atomic::Ordering::Relaxed);
     }
 
     #[cfg(not(test))]
-    #[expect(clippy::unused_self, reason = "tests count here what is looked at")]
-    fn look(&mut self) {}
+    #[expect(clippy::unused_self, reason = "only tests count")]
+    const fn look(&self, _at: usize) {}
 }
 
 fn need_of(task: &Task, place: usize) -> Option<&Need> {

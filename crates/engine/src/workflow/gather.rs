@@ -82,7 +82,7 @@ impl Gather {
         let (before, complete) = if self.met() > started {
             (self.base, 0)
         } else {
-            (0, self.rounds_of(sources.len()))
+            (0, self.rounds_of(sources.len().max(self.quorum)))
         };
         let listed = |source: &usize| {
             let count = self.counts.get(source).copied().unwrap_or(0);

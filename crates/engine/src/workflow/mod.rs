@@ -19,6 +19,8 @@ mod run;
 
 #[cfg(test)]
 mod frontier_tests;
+#[cfg(test)]
+mod naive_tests;
 
 pub(crate) use cache::ResultCache;
 pub(crate) use frontier::{Cause, Frontier, Lap, Step};

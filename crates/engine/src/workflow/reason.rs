@@ -102,7 +102,8 @@ fn name(workflow: &Workflow, task: usize) -> &str {
 fn listed<T: AsRef<str>>(words: &[T], last: &str) -> String {
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
     match words.split_last() {
-        None => "nothing".to_owned(),
+        // A join of more tasks than lead to it.
+        None => "tasks that do not exist".to_owned(),
         Some((only, [])) => (*only).to_owned(),
         Some((end, rest)) => format!("{} {last} {end}", rest.join(", ")),
     }
