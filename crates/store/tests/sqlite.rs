@@ -75,6 +75,53 @@ async fn what_was_acknowledged_survives_the_death_of_the_process() {
 }
 
 #[tokio::test]
+async fn a_database_from_before_workflows_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let (store, maker) = (open(&path), Maker::new(8));
+    let execution = maker.running();
+    let changes = vec![Change::InsertExecution(Box::new(execution.clone()))];
+    commit(&store, changes).await.unwrap();
+    drop(store);
+    // The same row as the first version had it.
+    let old = dir.path().join("old");
+    let connection = Connection::open(&old).unwrap();
+    let schema = include_str!("../migrations/sqlite/01_first.sql");
+    connection.execute_batch(schema).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    connection
+        .execute("ATTACH ?1 AS new", [path.to_str().unwrap()])
+        .unwrap();
+    let columns: String = connection
+        .query_row(
+            "SELECT group_concat(name) FROM pragma_table_info('execution')",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    connection
+        .execute_batch(&format!(
+            "INSERT INTO name SELECT * FROM new.name;
+             INSERT INTO execution SELECT {columns} FROM new.execution;"
+        ))
+        .unwrap();
+    drop(connection);
+
+    let store = open(&old);
+    let read = store.execution(execution.spec.id).await.unwrap();
+    assert_eq!(read, Some(execution.clone()));
+    let child = maker.child(&execution, "a", None);
+    let changes = vec![Change::InsertExecution(Box::new(child.clone()))];
+    commit(&store, changes).await.unwrap();
+    let page = PageRequest {
+        after: None,
+        limit: 9,
+    };
+    let children = store.children(execution.spec.id, page).await.unwrap();
+    assert_eq!(children, [child]);
+}
+
+#[tokio::test]
 async fn a_newer_schema_and_another_file_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("db");
