@@ -11,6 +11,8 @@
 )]
 
 mod config;
+mod control;
+mod control_again;
 mod crash;
 mod downtime;
 mod embed;

@@ -3,7 +3,7 @@
 /// Replaces ids, times, durations, hashes and columns' padding by their names.
 pub(crate) fn filters() -> Vec<(&'static str, &'static str)> {
     vec![
-        (r"\b(exec|evt|enf)_[0-9a-z]{26}\b", "[$1]"),
+        (r"\b(exec|evt|enf|inq)_[0-9a-z]{26}\b", "[$1]"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[time]"),
         (r"\b\d\d:\d\d:\d\d\b(\.\d+)?", "[time]"),
         (r"\b\d+(\.\d+)?(ms|s)\b", "[span]"),
