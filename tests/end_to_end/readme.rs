@@ -1,6 +1,7 @@
 //! The README is true: its files are typed, its commands are run in order, and what they print is what
 //! it says. `…` in it stands for anything; `[n]` on the last line is the exit status, 0 otherwise.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -208,4 +209,61 @@ fn every_error_code_has_a_page_and_every_page_a_code() {
         .collect();
     codes.sort();
     assert_eq!(written, codes);
+}
+
+/// The keys that a decoder of definitions asks for, by its source.
+fn asked_for(source: &str) -> BTreeSet<&str> {
+    let calls = [".required(", ".optional(", ".nullable("];
+    let after = calls.iter().flat_map(|call| source.split(call).skip(1));
+    after
+        .filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next())
+        .collect()
+}
+
+/// The words inside code spans of a text.
+fn code_words(text: &str) -> BTreeSet<&str> {
+    let is_code = |index: &usize| index % 2 == 1;
+    let spans = text.split('`').enumerate().filter(|(n, _)| is_code(n));
+    spans
+        .flat_map(|(_, span)| span.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
+        .collect()
+}
+
+#[test]
+fn every_key_of_a_definition_is_documented_and_every_documented_key_is_read() {
+    /// Only the core pack may say which sensor is behind a trigger.
+    const INTERNAL: &[&str] = &["kind"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = fs::read_to_string(root.join("docs/packs.md")).expect("there");
+    let decoders = root.join("crates/model/src/definition/authored");
+    for (title, files) in [
+        ("## `pack.yaml`", &["manifest"][..]),
+        ("## `actions/*.yaml`", &["mod", "action", "entry_point"]),
+        ("## `rules/*.yaml`", &["mod", "rule"]),
+        ("## `triggers/*.yaml`", &["mod", "trigger"]),
+        ("## `runtimes/*.yaml`", &["mod", "runtime"]),
+    ] {
+        let (_, section) = page.split_once(title).expect("a section");
+        let section = section.split("\n## ").next().expect("its text");
+        let sources: String = files
+            .iter()
+            .map(|name| fs::read_to_string(decoders.join(format!("{name}.rs"))).expect("a decoder"))
+            .collect();
+        let asked = asked_for(&sources);
+        assert!(asked.len() >= 2, "{title}: {asked:?}");
+        let said = code_words(section);
+        let unsaid = asked.iter().filter(|key| !said.contains(*key));
+        let unsaid: Vec<_> = unsaid.filter(|key| !INTERNAL.contains(key)).collect();
+        assert!(unsaid.is_empty(), "{title} does not tell of {unsaid:?}");
+        let tables = section.split("\n\n").filter(|part| {
+            let part = part.trim_start();
+            part.starts_with("| key |")
+        });
+        for row in tables.flat_map(|table| table.lines().filter(|row| row.starts_with("| `"))) {
+            let key = row.split('`').nth(1).expect("a key");
+            let key = key.rsplit('.').next().expect("its last part");
+            let read = asked.contains(key) || ["ref", "description"].contains(&key);
+            assert!(read, "{title}: nobody reads '{key}'");
+        }
+    }
 }
