@@ -119,7 +119,7 @@ impl<'a> Follower<'a> {
     }
 
     /// Of the first attempt, once it has begun, whichever is the latest by then.
-    pub(crate) fn from_first(mut self) -> Self {
+    pub(crate) fn beginning_with_the_first(mut self) -> Self {
         self.from_first = true;
         self
     }

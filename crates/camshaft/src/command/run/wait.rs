@@ -114,7 +114,7 @@ async fn copy(context: &Context, id: ExecutionId, attempt: u32) -> Result<(), Cl
     let follow = |stream| {
         let follower = Follower::new(context, id, stream, Until::AttemptEnds);
         match attempt {
-            FIRST_ATTEMPT => follower.from_first().run(),
+            FIRST_ATTEMPT => follower.beginning_with_the_first().run(),
             later => follower.attempt(Some(later)).run(),
         }
     };
