@@ -149,6 +149,11 @@ fn a_paused_run_can_be_cancelled() {
         ["last"],
         "what is to run however it ends runs"
     );
+    let (code, text) = refused(&site, ["execution", "retry", &run, "--from", "secnd"]);
+    assert!(
+        code == 5 && text.contains("did you mean 'second'?"),
+        "{text}"
+    );
 }
 
 /// Tasks a, b and c in a row, of which b fails while there is a file `fail-b`.
@@ -273,7 +278,7 @@ fn a_rerun_asks_for_the_same_while_the_other_still_runs() {
 #[test]
 fn a_run_is_read_with_its_tasks_and_its_children_by_pages() {
     let site = site(
-        "parameters: { token: { type: string, secret: true, default: hush-hush } }\ntasks:\n  many: { items: \"{{ range(25) | list }}\", concurrency: 3, action: t.use, with: { token: \"{{ params.token }}\", n: \"{{ item }}\" } }\n",
+        "parameters: { token: { type: string, secret: true, default: hush-hush } }\nvars: { header: \"Bearer {{ params.token }}\" }\ntasks:\n  many: { items: \"{{ range(25) | list }}\", concurrency: 3, action: t.use, with: { token: \"{{ params.token }}\", n: \"{{ item }}\" } }\n",
     );
     site.shell_action(
         "use",
@@ -310,6 +315,8 @@ fn a_run_is_read_with_its_tasks_and_its_children_by_pages() {
         (0..25).collect::<Vec<u64>>(),
         "in the order of their starts"
     );
+    let shown = json!({"header": "Bearer [redacted]"});
+    assert_eq!((&record["run"]["vars"], &run["result"]), (&shown, &shown));
     let count = |arguments: &[&str]| {
         let list = site.json(["execution", "list"].iter().chain(arguments).copied());
         list["items"].as_array().expect("a list").len()

@@ -10,14 +10,9 @@ use serde_json::{Value, json};
 
 use crate::state::Api;
 
-/// The graph by which a run goes. `None` if that version cannot be read any more.
-pub(crate) async fn of(api: &Api, spec: &ExecutionSpec) -> Option<Value> {
-    shown(&*definition(api, spec).await?, &api.engine.catalog())
-}
-
 /// The action behind an execution in the version that it is pinned to, from the disk if the engine has
 /// not needed it since its start. `None` if it cannot be read any more.
-async fn definition(api: &Api, spec: &ExecutionSpec) -> Option<Arc<Action>> {
+pub(crate) async fn definition(api: &Api, spec: &ExecutionSpec) -> Option<Arc<Action>> {
     if let Some(action) = api.engine.definition(spec) {
         return Some(action);
     }
@@ -30,7 +25,8 @@ async fn definition(api: &Api, spec: &ExecutionSpec) -> Option<Arc<Action>> {
     }
 }
 
-fn shown(action: &Action, catalog: &Catalog) -> Option<Value> {
+/// The graph of a workflow; `None` if the action is none.
+pub(crate) fn shown(action: &Action, catalog: &Catalog) -> Option<Value> {
     let workflow = action.workflow()?;
     let mode = match workflow.cycles.mode {
         LoopMode::Once => "once",

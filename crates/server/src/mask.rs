@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use camshaft_engine::Engine;
 use camshaft_model::definition::{Action, Catalog, Rule, Trigger};
-use camshaft_model::{Execution, Object};
+use camshaft_model::{Execution, ExecutionSpec, Inquiry, Object};
 use serde_json::Value;
 
 use crate::page::json_of;
@@ -16,9 +17,82 @@ fn redacted() -> Value {
     Value::String(REDACTED.to_owned())
 }
 
+/// Texts that are shown nowhere in what a run has computed. The worker takes secrets out of what
+/// processes write; variables, results and prompts of a workflow come from expressions, which may
+/// have read them.
+pub(crate) struct Hidden(Vec<String>);
+
+/// Shorter texts are not looked for: they would hit by chance.
+const SHORTEST_HIDDEN: usize = 3;
+
+impl Hidden {
+    /// The secrets of an execution in the version of its action.
+    pub(crate) fn of(engine: &Engine, spec: &ExecutionSpec, action: &Action) -> Self {
+        Self::new(engine.secrets_of(spec, action))
+    }
+
+    fn new(mut texts: Vec<String>) -> Self {
+        texts.retain(|text| text.len() >= SHORTEST_HIDDEN);
+        // A secret that is a part of another one must not leave the rest of that one to be seen.
+        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        Self(texts)
+    }
+
+    /// Takes them out of a text.
+    pub(crate) fn text(&self, text: &mut String) {
+        for hidden in &self.0 {
+            if text.contains(hidden) {
+                *text = text.replace(hidden, REDACTED);
+            }
+        }
+    }
+
+    /// Takes them out of every text of a value, names aside.
+    pub(crate) fn value(&self, value: &mut Value) {
+        if self.0.is_empty() {
+            return;
+        }
+        match value {
+            Value::String(text) => self.text(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
+            Value::Object(fields) => fields.values_mut().for_each(|field| self.value(field)),
+            Value::Number(number) if self.0.contains(&number.to_string()) => *value = redacted(),
+            Value::Number(_) | Value::Bool(_) | Value::Null => {}
+        }
+    }
+
+    /// Takes them out of a value that others share.
+    pub(crate) fn shared(&self, value: &mut Option<Arc<Value>>) {
+        if let Some(value) = value.as_mut().filter(|_| !self.0.is_empty()) {
+            self.value(Arc::make_mut(value));
+        }
+    }
+
+    /// Takes them out of what was asked and answered.
+    pub(crate) fn inquiry(&self, inquiry: &mut Inquiry) {
+        self.text(&mut inquiry.prompt);
+        if let Some(answer) = &mut inquiry.answer {
+            self.value(answer);
+        }
+    }
+}
+
 /// An execution as it may be shown. Which parameters are secret is known from the version of the
 /// action that it is pinned to; if that is not the current one, no parameter's value is shown.
-pub(crate) fn execution(catalog: &Catalog, execution: &Execution) -> Execution {
+pub(crate) fn execution(engine: &Engine, catalog: &Catalog, execution: &Execution) -> Execution {
+    let mut shown = parameters(catalog, execution);
+    let definition = catalog.action(&execution.spec.action);
+    if let Some(action) = definition.filter(|action| action.workflow().is_some()) {
+        let hidden = Hidden::of(engine, &execution.spec, action);
+        hidden.shared(&mut shown.state.result);
+        if let Some(error) = &mut shown.state.error {
+            hidden.text(&mut error.message);
+        }
+    }
+    shown
+}
+
+fn parameters(catalog: &Catalog, execution: &Execution) -> Execution {
     let spec = &execution.spec;
     if spec.parameters.is_empty() || spec.adhoc.is_some() {
         return execution.clone();
@@ -98,4 +172,24 @@ pub(crate) fn rule(catalog: &Catalog, rule: &Rule, enabled: bool) -> Value {
     let mut value = json_of(&shown);
     value["enabled_by_definition"] = Value::Bool(rule.enabled);
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn secrets_are_taken_out_of_what_was_computed_and_nothing_else() {
+        let texts = ["hush", "hush-hush", "ab", "12345"].map(str::to_owned);
+        let hidden = Hidden::new(texts.into());
+        let mut value =
+            json!({"hush": "say hush-hush, ab", "list": ["hush", 12345, 1234, null], "no": true});
+        hidden.value(&mut value);
+        assert_eq!(
+            value,
+            json!({"hush": "say [redacted], ab", "list": ["[redacted]", "[redacted]", 1234, null], "no": true})
+        );
+    }
 }

@@ -13,14 +13,12 @@ const COLUMNS: &[Column] = &[
     Column::with("TASK", name),
     Column::at("STATUS", "/status"),
     Column::with("ITEMS", items),
-    Column::with("DURATION", |task| {
-        span_between(task, "/started_at", "/ended_at")
-    }),
+    Column::with("DURATION", duration),
     Column::with("EXECUTION", |task| text_at(task, "/execution")),
     Column::with("DETAIL", detail),
 ];
 
-/// The run and its tasks.
+/// The run and its tasks. Why a run will not complete is said of its execution once it has ended.
 pub fn show(run: &Value, style: Style) -> String {
     let head = head(run);
     let tasks = list(&rows(run), COLUMNS, style);
@@ -43,13 +41,13 @@ fn head(run: &Value) -> Vec<(&'static str, String)> {
     {
         rows.push(("cycle", text_at(run, "/run/cycle")));
     }
-    for (key, text) in [
-        ("next cycle", instant_at(run, "/run/next_lap_at")),
-        ("ending", text_at(run, "/run/ending/error/message")),
-    ] {
-        if text != "-" {
-            rows.push((key, text));
-        }
+    let ending = text_at(run, "/run/ending/error/message");
+    if ending != "-" && is_under_way(run) {
+        rows.push(("ending", ending));
+    }
+    let next = instant_at(run, "/run/next_lap_at");
+    if next != "-" {
+        rows.push(("next cycle", next));
     }
     if let Some(vars) = run.pointer("/run/vars").and_then(Value::as_object)
         && !vars.is_empty()
@@ -57,6 +55,15 @@ fn head(run: &Value) -> Vec<(&'static str, String)> {
         rows.push(("vars", text_at(run, "/run/vars")));
     }
     rows
+}
+
+/// Whether a task still runs or waits.
+fn is_under_way(run: &Value) -> bool {
+    let tasks = run.get("tasks").and_then(Value::as_array);
+    tasks
+        .into_iter()
+        .flatten()
+        .any(|task| matches!(text_at(task, "/status").as_str(), "running" | "waiting"))
 }
 
 /// A row for each start of a task in the present lap, and for each task that has none.
@@ -109,6 +116,14 @@ fn name(task: &Value) -> String {
         Some(visit) if visit > 1 => format!("{name}#{visit}"),
         _ => name,
     }
+}
+
+/// How long it took; one that was skipped took no time.
+fn duration(task: &Value) -> String {
+    if text_at(task, "/status") == "skipped" {
+        return "-".to_owned();
+    }
+    span_between(task, "/started_at", "/ended_at")
 }
 
 /// How many items have ended, of how many, and how many of those did not complete.

@@ -1,9 +1,11 @@
 //! Admission: starting what may start, in order, until nothing more may.
 
+use camshaft_model::definition::Action;
 use camshaft_model::notice::Notice;
 use camshaft_model::port::dispatch::Job;
 use camshaft_model::{
-    ExecutionId, ExecutionState, Object, Status, StepEventDraft, StepEventType, Transition,
+    ExecutionId, ExecutionSpec, ExecutionState, Object, Status, StepEventDraft, StepEventType,
+    Transition,
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -86,11 +88,10 @@ impl State {
         live.step(StepEventType::StepStarted, payload, context)
     }
 
-    fn job(&self, live: &Live) -> Job {
-        let spec = &live.spec;
-        let adhoc = spec.adhoc.as_ref();
-        let mut secrets: Vec<String> = live
-            .action
+    /// The values that must not be seen in what an execution writes or computes: those of its secret
+    /// parameters and those of the configuration.
+    pub(crate) fn secrets_of(&self, spec: &ExecutionSpec, action: &Action) -> Vec<String> {
+        let mut secrets: Vec<String> = action
             .parameters
             .secret
             .iter()
@@ -101,6 +102,13 @@ impl State {
             })
             .collect();
         secrets.extend(self.settings.secrets.values().cloned());
+        secrets
+    }
+
+    fn job(&self, live: &Live) -> Job {
+        let spec = &live.spec;
+        let adhoc = spec.adhoc.as_ref();
+        let secrets = self.secrets_of(spec, &live.action);
         let key = live.key();
         Job {
             key,

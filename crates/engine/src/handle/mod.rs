@@ -461,6 +461,11 @@ impl Engine {
         self.core.read(|state| state.action_of(spec))
     }
 
+    /// The values that must not be seen in what a run of this action computes from these parameters.
+    pub fn secrets_of(&self, spec: &ExecutionSpec, action: &Action) -> Vec<String> {
+        self.core.read(|state| state.secrets_of(spec, action))
+    }
+
     /// Makes packs current, all or none: records them, then derives sensors and the rule index anew.
     ///
     /// # Errors

@@ -50,9 +50,9 @@ pub(crate) async fn list(
     let rows = api.engine.store().executions(filter, request).await?;
     let catalog = api.engine.catalog();
     let page = page::page(rows, limit, |execution| execution.spec.id.to_string());
-    Ok(Json(
-        page.map(|execution| mask::execution(&catalog, &execution)),
-    ))
+    Ok(Json(page.map(|execution| {
+        mask::execution(&api.engine, &catalog, &execution)
+    })))
 }
 
 /// The execution, or the problem that there is none.
@@ -63,7 +63,11 @@ pub(crate) async fn find(api: &Api, id: ExecutionId) -> Result<Execution, Proble
 
 /// The execution as it may be shown.
 pub(crate) fn shown(api: &Api, execution: &Execution) -> Json<Execution> {
-    Json(mask::execution(&api.engine.catalog(), execution))
+    Json(mask::execution(
+        &api.engine,
+        &api.engine.catalog(),
+        execution,
+    ))
 }
 
 /// `GET /api/v1/executions/{id}`

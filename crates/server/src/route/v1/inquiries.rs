@@ -3,6 +3,9 @@
 //! The engine decides about an answer. What can be said with more detail before it is asked, such as
 //! the places where a response does not fit, is said here.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use axum::Json;
 use axum::extract::State;
 use camshaft_engine::{InquiryAnswer, parameters};
@@ -13,6 +16,8 @@ use serde_json::Value;
 
 use crate::auth::Caller;
 use crate::body::{At, Body, Params};
+use crate::graph;
+use crate::mask::Hidden;
 use crate::page::{self, Page};
 use crate::problem::{Problem, ProblemItem};
 use crate::state::Api;
@@ -39,9 +44,35 @@ pub(crate) async fn list(
     let limit = page::limit(query.limit)?;
     let request = page::request(query.cursor.as_deref(), limit)?;
     let rows = api.engine.store().inquiries(filter, request).await?;
-    Ok(Json(page::page(rows, limit, |inquiry| {
-        inquiry.id.to_string()
-    })))
+    let mut page = page::page(rows, limit, |inquiry| inquiry.id.to_string());
+    let mut hidden = HashMap::new();
+    for inquiry in &mut page.items {
+        let of_run = match hidden.entry(inquiry.run) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(secrets(&api, inquiry.run).await?),
+        };
+        if let Some(of_run) = of_run {
+            of_run.inquiry(inquiry);
+        }
+    }
+    Ok(Json(page))
+}
+
+/// What must not be seen of a run; `None` if its definition cannot be read any more.
+async fn secrets(api: &Api, run: ExecutionId) -> Result<Option<Hidden>, Problem> {
+    let Some(execution) = api.engine.store().execution(run).await? else {
+        return Ok(None);
+    };
+    let definition = graph::definition(api, &execution.spec).await;
+    Ok(definition.map(|action| Hidden::of(&api.engine, &execution.spec, &action)))
+}
+
+/// An inquiry as it may be shown.
+async fn shown(api: &Api, mut inquiry: Inquiry) -> Result<Json<Inquiry>, Problem> {
+    if let Some(hidden) = secrets(api, inquiry.run).await? {
+        hidden.inquiry(&mut inquiry);
+    }
+    Ok(Json(inquiry))
 }
 
 fn status(text: &str) -> Result<InquiryStatus, Problem> {
@@ -65,7 +96,8 @@ pub(crate) async fn show(
     State(api): State<Api>,
     At(id): At<InquiryId>,
 ) -> Result<Json<Inquiry>, Problem> {
-    Ok(Json(find(&api, id).await?))
+    let inquiry = find(&api, id).await?;
+    shown(&api, inquiry).await
 }
 
 /// Yes or no, and what the inquiry asks for besides.
@@ -97,7 +129,8 @@ pub(crate) async fn answer(
         by: operator.name.clone(),
         roles: operator.roles.clone(),
     };
-    Ok(Json(api.engine.answer(id, answer).await?))
+    let answered = api.engine.answer(id, answer).await?;
+    shown(&api, answered).await
 }
 
 /// Whether the response of an approval is what an open inquiry asks for. A rejection needs none, and

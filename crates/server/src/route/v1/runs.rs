@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::body::{At, Params};
 use crate::graph;
-use crate::mask;
+use crate::mask::{self, Hidden};
 use crate::page::{self, MAX_LIMIT, Page};
 use crate::problem::Problem;
 use crate::route::v1::executions::{find, shown};
@@ -50,7 +50,7 @@ pub(crate) async fn show(
 ) -> Result<Json<Run>, Problem> {
     let execution = find(&api, id).await?;
     let store = api.engine.store();
-    let run = store.run(id).await?.ok_or_else(|| no_run(&execution))?;
+    let mut run = store.run(id).await?.ok_or_else(|| no_run(&execution))?;
     let records = store.tasks(id).await?;
     let mut counts = if records.iter().any(|record| record.items.is_some()) {
         item_counts(&api, id).await?
@@ -65,19 +65,48 @@ pub(crate) async fn show(
         after: None,
         limit: MAX_LIMIT,
     };
-    let inquiries = store.inquiries(open, first).await?;
-    let tasks = records.into_iter().map(|record| Task {
-        item_counts: record
-            .items
-            .map(|_| counts.remove(&record.task).unwrap_or_default()),
-        record,
-    });
+    let mut inquiries = store.inquiries(open, first).await?;
+    let mut tasks: Vec<Task> = records
+        .into_iter()
+        .map(|record| Task {
+            item_counts: record
+                .items
+                .map(|_| counts.remove(&record.task).unwrap_or_default()),
+            record,
+        })
+        .collect();
+    let definition = graph::definition(&api, &execution.spec).await;
+    if let Some(definition) = &definition {
+        let hidden = Hidden::of(&api.engine, &execution.spec, definition);
+        run.vars.values_mut().for_each(|var| hidden.value(var));
+        if let Some(ending) = &mut run.ending {
+            hidden.text(&mut ending.error.message);
+        }
+        tasks.iter_mut().for_each(|task| task.hide(&hidden));
+        inquiries.iter_mut().for_each(|one| hidden.inquiry(one));
+    }
     Ok(Json(Run {
         run,
-        tasks: tasks.collect(),
+        tasks,
         inquiries,
-        workflow: graph::of(&api, &execution.spec).await,
+        workflow: definition.and_then(|action| graph::shown(&action, &api.engine.catalog())),
     }))
+}
+
+impl Task {
+    fn hide(&mut self, hidden: &Hidden) {
+        let record = &mut self.record;
+        hidden.shared(&mut record.result);
+        if let Some(awaited) = &mut record.awaited {
+            hidden.value(awaited);
+        }
+        if let Some(reason) = &mut record.reason {
+            hidden.text(reason);
+        }
+        if let Some(error) = &mut record.error {
+            hidden.text(&mut error.message);
+        }
+    }
 }
 
 /// There is such an execution, but nothing is recorded of it as a run.
@@ -142,7 +171,9 @@ pub(crate) async fn children(
     let rows = api.engine.store().children(id, request).await?;
     let catalog = api.engine.catalog();
     let page = page::page(rows, limit, |child| child.spec.id.to_string());
-    Ok(Json(page.map(|child| mask::execution(&catalog, &child))))
+    Ok(Json(page.map(|child| {
+        mask::execution(&api.engine, &catalog, &child)
+    })))
 }
 
 /// `POST /api/v1/executions/{id}/pause`

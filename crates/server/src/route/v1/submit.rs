@@ -188,7 +188,9 @@ pub(crate) async fn batch(
         .await
         .into_iter()
         .map(|result| match result {
-            Ok(accepted) => json!({"execution": mask::execution(&catalog, &accepted.execution)}),
+            Ok(accepted) => {
+                json!({"execution": mask::execution(&api.engine, &catalog, &accepted.execution)})
+            }
             Err(problem) => json!({"problem": problem.document()}),
         })
         .collect();
