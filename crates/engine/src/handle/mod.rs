@@ -292,8 +292,8 @@ impl Engine {
             |state, context| {
                 let (decision, id) = state.request(request, kept, context)?;
                 // A workflow without anything to wait for has ended already.
-                let ended = decision.units.iter().flat_map(|unit| &unit.ended);
-                let ended = ended.filter(|ended| ended.spec.id == id).cloned().next();
+                let mut ended = decision.units.iter().flat_map(|unit| &unit.ended);
+                let ended = ended.find(|ended| ended.spec.id == id).cloned();
                 let live = state.live.get(&id).map(|live| Arc::new(live.record()));
                 let recorded = live.or(ended);
                 Ok::<_, ControlError>((decision, recorded))
