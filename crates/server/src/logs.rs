@@ -39,7 +39,8 @@ pub(crate) struct Slice {
     pub(crate) lost: Option<String>,
 }
 
-fn output(attempt: &Attempt, stream: OutputStream) -> &Output {
+/// What is kept of a stream.
+pub(crate) fn output(attempt: &Attempt, stream: OutputStream) -> &Output {
     match stream {
         OutputStream::Stdout => &attempt.stdout,
         OutputStream::Stderr => &attempt.stderr,
@@ -119,6 +120,12 @@ pub(crate) async fn of_unended(
         lost,
         ..Slice::default()
     }
+}
+
+/// How many bytes the file of an attempt has by now.
+pub(crate) async fn written(dir: &Path, key: &AttemptKey, stream: OutputStream) -> u64 {
+    let file = tokio::fs::metadata(dir.join(stream.log_file(key))).await;
+    file.map_or(0, |file| file.len())
 }
 
 /// An execution that ended before anything was started has an empty log.

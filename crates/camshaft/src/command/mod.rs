@@ -25,6 +25,7 @@ pub mod rule;
 pub mod run;
 pub mod sensor;
 pub mod status;
+pub mod trace;
 pub mod trigger;
 pub mod up;
 pub mod why;
@@ -124,6 +125,7 @@ enum Verb {
     Inquiry(inquiry::Inquiry),
     Logs(logs::Logs),
     Events(events::Events),
+    Trace(trace::Trace),
     Why(why::Why),
     #[command(subcommand)]
     Event(event::Event),
@@ -216,6 +218,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<ExitCode, CliError> {
         Verb::Inquiry(verb) => verb.run(context).await,
         Verb::Logs(verb) => verb.run(context).await,
         Verb::Events(verb) => verb.run(context).await,
+        Verb::Trace(verb) => verb.run(context).await,
         Verb::Why(verb) => verb.run(context).await,
         Verb::Event(verb) => verb.run(context).await,
         Verb::Enforcement(verb) => verb.run(context).await,

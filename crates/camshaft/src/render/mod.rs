@@ -13,6 +13,7 @@ pub mod run;
 pub mod screen;
 pub mod step;
 pub mod table;
+pub mod trace;
 pub mod why;
 
 pub use screen::{Screen, Style};

@@ -59,6 +59,10 @@ fn id(prefix: &str) -> Value {
     json!({"type": "string", "pattern": format!("^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$")})
 }
 
+fn parts() -> Value {
+    json!(camshaft_engine::trace::Part::ALL)
+}
+
 fn statuses() -> Vec<&'static str> {
     Status::ALL.iter().map(|status| status.as_str()).collect()
 }
@@ -197,6 +201,33 @@ fn executions() -> Value {
         "Run": whole(json!({
             "run": reference("RunRecord"), "tasks": list(&reference("TaskRecord")), "inquiries": list(&reference("Inquiry")),
             "workflow": or_null("Graph"),
+        })),
+        "TracePhase": whole(json!({
+            "part": {"type": "string", "enum": parts()}, "offset_us": {"type": "integer"}, "duration_us": {"type": "integer"},
+        })),
+        "TraceStep": whole(json!({
+            "kind": {"type": "string", "enum": ["attempt", "task", "items", "run"]}, "step": {"type": "string"},
+            "lap": {"type": "integer"}, "execution": or_null("ExecutionId"), "action": or_null("Ref"),
+            "attempt": nullable("integer"), "status": reference("ExecutionStatus"), "offset_us": {"type": "integer"},
+            "duration_us": {"type": "integer"}, "phases": list(&reference("TracePhase")),
+            "reason": nullable("string"), "critical": {"type": "boolean"},
+        })),
+        "Anomaly": whole(json!({
+            "kind": {"type": "string", "enum": [
+                "low_output", "long_queue_wait", "long_running", "retried", "duplicate_attempt", "interrupted_attempt", "skipped",
+            ]},
+            "step": {"type": "string"}, "execution": or_null("ExecutionId"), "attempt": nullable("integer"),
+            "message": {"type": "string"}, "offset_us": {"type": "integer"},
+        })),
+        "Trace": whole(json!({
+            "execution": reference("ExecutionId"), "action": reference("Ref"), "status": reference("ExecutionStatus"),
+            "requested_at": reference("Time"), "ended_at": or_null("Time"), "duration_us": {"type": "integer"},
+            "steps": list(&reference("TraceStep")), "anomalies": list(&reference("Anomaly")),
+            "critical_path": list(&whole(json!({
+                "step": nullable("string"), "attempt": nullable("integer"),
+                "part": {"type": "string", "enum": parts()}, "offset_us": {"type": "integer"}, "duration_us": {"type": "integer"},
+            }))),
+            "parts_us": reference("Object"), "left_out": {"type": "integer"},
         })),
         "StepEvent": whole(json!({
             "id": {"type": "integer"}, "execution_id": reference("ExecutionId"), "item_id": or_null("ExecutionId"),
@@ -367,7 +398,7 @@ pub(super) fn query_parameter(path: &str, name: &str) -> Value {
         }
         "after" => json!({"type": "integer"}),
         "attempt" => json!({"type": "integer", "minimum": 1}),
-        "offset" => json!({"type": "integer", "minimum": 0}),
+        "offset" | "tail" => json!({"type": "integer", "minimum": 0}),
         "action" | "rule" | "trigger" => reference("Ref"),
         "event" => reference("EventId"),
         "run" => reference("ExecutionId"),

@@ -152,6 +152,55 @@ fn runs_are_as_they_are_described() {
 }
 
 #[test]
+fn traces_are_as_they_are_described() {
+    use camshaft_engine::trace::{Anomaly, AnomalyKind, Part, Phase, StepKind, Trace, TraceStep};
+    let phase = Phase {
+        part: Part::Run,
+        offset_us: 0,
+        duration_us: 1,
+    };
+    let step = TraceStep {
+        kind: StepKind::Attempt,
+        step: String::new(),
+        lap: 1,
+        execution: None,
+        action: None,
+        attempt: None,
+        status: Status::Running,
+        offset_us: 0,
+        duration_us: 1,
+        phases: vec![phase],
+        reason: None,
+        critical: true,
+    };
+    let anomaly = Anomaly {
+        kind: AnomalyKind::Retried,
+        step: String::new(),
+        execution: None,
+        attempt: None,
+        message: String::new(),
+        offset_us: 0,
+    };
+    let trace = Trace {
+        execution: ID,
+        action: "demo.x".parse().unwrap(),
+        status: Status::Running,
+        requested_at: Timestamp::default(),
+        ended_at: None,
+        duration_us: 1,
+        steps: Vec::new(),
+        anomalies: Vec::new(),
+        critical_path: Vec::new(),
+        parts_us: BTreeMap::new(),
+        left_out: 0,
+    };
+    same("TracePhase", &phase);
+    same("TraceStep", &step);
+    same("Anomaly", &anomaly);
+    same("Trace", &trace);
+}
+
+#[test]
 fn inquiries_are_as_they_are_described() {
     let inquiry = Inquiry {
         id: InquiryId::new(Uuid::nil()),

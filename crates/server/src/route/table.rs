@@ -6,7 +6,7 @@ use axum::routing::{MethodRouter, any, delete, get, post};
 
 use super::v1::{
     actions, enforcements, events, executions, hooks, inquiries, logs, node, packs, retry, rules,
-    runs, step_events, submit,
+    runs, step_events, submit, trace,
 };
 use super::{Endpoint, system};
 use crate::auth::Access::{self, Attempt, Open, Operator, OwnExecution};
@@ -68,6 +68,7 @@ fn executions(table: Table) -> Table {
         .row("GET", "/api/v1/executions/{id}/children", Operator, Some(&["limit", "cursor"]), ("list_children", "The executions that are part of it, oldest first"), None, (200, "ExecutionPage"), get(runs::children))
         .row("GET", "/api/v1/executions/{id}/attempts", OwnExecution, NONE, ("list_attempts", "Its attempts that have ended"), None, (200, "AttemptList"), get(executions::attempts))
         .row("GET", "/api/v1/executions/{id}/why", Operator, NONE, ("why_execution", "Why it is where it is"), None, (200, "ExecutionExplanation"), get(executions::why))
+        .row("GET", "/api/v1/executions/{id}/trace", Operator, NONE, ("trace_execution", "Where the time of it and everything below it went"), None, (200, "Trace"), get(trace::show))
         .row("GET", "/api/v1/executions/{id}/wait", Operator, Some(&["timeout"]), ("wait_execution", "The execution once it is terminal, or as it is when the time is over"), None, (200, "Execution"), get(executions::wait))
         .row("POST", "/api/v1/executions/{id}/cancel", Operator, NONE, ("cancel_execution", "Stop it"), None, (200, "Execution"), post(executions::cancel))
         .row("POST", "/api/v1/executions/{id}/pause", Operator, NONE, ("pause_run", "Let no new task of a run start, nor of the runs below it"), None, (200, "Execution"), post(runs::pause))
@@ -76,7 +77,7 @@ fn executions(table: Table) -> Table {
         .row("POST", "/api/v1/executions/{id}/rerun", Operator, NONE, ("rerun_execution", "Request the same anew"), None, (201, "Execution"), post(retry::rerun))
         .row("GET", "/api/v1/executions/{id}/events", OwnExecution, Some(&["after", "type", "step", "limit"]), ("list_step_events", "The event log of a run, oldest first"), None, (200, "StepEventPage"), get(step_events::list))
         .row("GET", "/api/v1/executions/{id}/events/stream", OwnExecution, Some(&["after", "type", "step"]), ("stream_step_events", "The event log of a run as it grows"), None, (200, "text/event-stream"), get(step_events::stream_one))
-        .row("GET", "/api/v1/executions/{id}/logs/{stream}", OwnExecution, Some(&["attempt", "offset", "limit", "wait"]), ("read_log", "The bytes of one output stream"), None, (200, "application/octet-stream"), get(logs::read))
+        .row("GET", "/api/v1/executions/{id}/logs/{stream}", OwnExecution, Some(&["attempt", "offset", "tail", "limit", "wait"]), ("read_log", "The bytes of one output stream"), None, (200, "application/octet-stream"), get(logs::read))
 }
 
 /// What runs ask of people.

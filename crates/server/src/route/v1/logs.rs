@@ -24,6 +24,7 @@ pub(crate) struct Query {
     attempt: Option<u32>,
     #[serde(default)]
     offset: u64,
+    tail: Option<u64>,
     limit: Option<u64>,
     wait: Option<String>,
 }
@@ -57,10 +58,14 @@ pub(crate) async fn read(
         "stderr" => OutputStream::Stderr,
         _ => return Err(Problem::not_found("such stream: use stdout or stderr")),
     };
-    let span = query.span()?;
+    let mut span = query.span()?;
     let deadline = Instant::now() + wait_of(query.wait.as_deref())?.unwrap_or_default();
     let mut hints = api.feed.hints(None);
     let mut found = Found::find(&api, id, query.attempt).await?;
+    if let Some(tail) = query.tail {
+        let there = found.there(&api, stream).await;
+        span.offset = span.offset.max(there.saturating_sub(tail));
+    }
     loop {
         let slice = found.slice(&api, stream, span).await;
         let satisfied = !slice.bytes.is_empty() || slice.ended;
@@ -129,6 +134,20 @@ impl Found {
                 };
                 let gone = state.status.is_terminal() || self.number < state.attempt;
                 logs::of_unended(dir, &key, stream, span, gone).await
+            }
+        }
+    }
+
+    /// How many bytes there are by now.
+    async fn there(&self, api: &Api, stream: OutputStream) -> u64 {
+        match &self.attempt {
+            Some(attempt) => logs::output(attempt, stream).stored,
+            None => {
+                let key = AttemptKey {
+                    attempt: self.number,
+                    ..self.execution.key()
+                };
+                logs::written(&api.config.logs_dir, &key, stream).await
             }
         }
     }

@@ -14,3 +14,4 @@ pub(super) mod rules;
 pub(super) mod runs;
 pub(super) mod step_events;
 pub(super) mod submit;
+pub(super) mod trace;
