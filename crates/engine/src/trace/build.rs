@@ -138,25 +138,31 @@ impl<'a> Builder<'a> {
         u64::try_from(at.since(self.start).as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// When the run was paused: from the line that says so to the next start of anything.
+    /// When the run was paused, or one below it. A pause whose end is not told ends with the next
+    /// start of anything.
     fn paused(&self, events: &[StepEvent]) -> Vec<(u64, u64)> {
         let mut pauses: Vec<(u64, u64)> = Vec::new();
         let mut since = None;
         for event in events {
-            match event.event_type {
-                StepEventType::TaskPaused => {
-                    let at = self.offset(event.created_at);
-                    since = Some(since.map_or(at, |earlier: u64| earlier.min(at)));
+            let at = self.offset(event.created_at);
+            let resumed = event
+                .payload
+                .get("paused")
+                .and_then(serde_json::Value::as_bool);
+            let ends = match event.event_type {
+                StepEventType::TaskPaused => resumed == Some(false),
+                StepEventType::StepStarted => {
+                    resumed.is_none() && since.is_some_and(|(_, told)| !told)
                 }
-                StepEventType::StepStarted | StepEventType::TaskBlocked => {
-                    if let Some(from) = since.take() {
-                        pauses.push((from, self.offset(event.created_at)));
-                    }
-                }
-                _ => {}
+                _ => false,
+            };
+            if ends {
+                pauses.extend(since.take().map(|(from, _)| (from, at)));
+            } else if event.event_type == StepEventType::TaskPaused {
+                since.get_or_insert((at, resumed.is_some()));
             }
         }
-        pauses.extend(since.map(|from| (from, u64::MAX)));
+        pauses.extend(since.map(|(from, _): (u64, bool)| (from, u64::MAX)));
         pauses
     }
 

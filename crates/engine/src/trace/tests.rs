@@ -367,6 +367,29 @@ fn a_pause_explains_the_time_in_which_nothing_started() {
 }
 
 #[test]
+fn a_pause_ends_when_it_is_resumed() {
+    let mut material = diamond();
+    let paused = |millis, paused| {
+        event(
+            RUN,
+            StepEventType::TaskPaused,
+            millis,
+            json!({"paused": paused}),
+        )
+    };
+    material.events = vec![paused(62, true), paused(70, false)];
+    material.executions[3] = execution(4, Some(task_ref("last")), [64, 80, 108]);
+    let trace = traced(&material);
+    let expected = [
+        "62+2 - Constraint",
+        "64+6 last Constraint",
+        "70+10 last Queue",
+    ];
+    let path = path(&trace);
+    assert!(path.windows(3).any(|lines| lines == expected), "{path:?}");
+}
+
+#[test]
 fn items_are_under_way_one_after_another_where_the_concurrency_says_so() {
     let mut list = record(task_ref("all"), None, [0, 40]);
     list.items = Some(3);
