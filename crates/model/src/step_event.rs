@@ -156,7 +156,7 @@ pub struct StepEventDraft {
 }
 
 /// One durable line of the event log of a run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepEvent {
     /// Rises by at least one with every line of the database; what followers resume from.
     pub id: i64,

@@ -3,20 +3,25 @@
 //! Following reads a stream and remembers the id of the last line. A lost connection is taken up
 //! after that line, so nothing is shown twice and nothing is left out.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use camshaft_model::ExecutionId;
+use camshaft_model::definition::problem::did_you_mean;
+use camshaft_model::{ErrorCode, ExecutionId, StepEventType};
 use clap::Args;
-use futures::StreamExt;
 use serde_json::Value;
 
 use super::Context;
-use super::context::Query;
-use super::logs::retry::Patience;
-use crate::client::sse::Parser;
+use super::context::{Query, items};
+use super::watch::stream::Lines;
 use crate::exit::CliError;
-use crate::render::{Format, json, step};
+use crate::render::{Format, json, step, text_at};
+
+/// So many lines are looked at for the names of steps.
+const MAX_NAMES: u32 = 1_000;
+/// So many of them are named to who misspelt one.
+const MAX_HINTS: usize = 20;
 
 /// Show the event log of a run: every step as it happened
 #[derive(Debug, Args)]
@@ -50,6 +55,10 @@ pub struct Events {
 
 impl Events {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
+        self.check_types()?;
+        if let Some(id) = self.id {
+            self.check_step(context, id).await?;
+        }
         match self.id {
             Some(id) if !self.follow => {
                 let query = self
@@ -66,11 +75,7 @@ impl Events {
                     .await?;
                 context.list(&page, step::COLUMNS)
             }
-            Some(id) => {
-                self.follow(context, &format!("/executions/{id}/events/stream"))
-                    .await
-            }
-            None => self.follow(context, "/events/stream").await,
+            _ => self.follow(context).await,
         }
     }
 
@@ -80,56 +85,78 @@ impl Events {
             .with("step", self.step.as_ref())
     }
 
-    async fn follow(&self, context: &Context, path: &str) -> Result<ExitCode, CliError> {
-        let mut last = self.after.map(|id| id.to_string());
-        let mut patience = Patience::default();
-        let query = self.query();
-        loop {
-            let headers: Vec<_> = last
-                .iter()
-                .map(|id| ("last-event-id", id.clone()))
-                .collect();
-            let opened = context.client.open(path, &query.0, &headers, None).await;
-            let response = match opened {
-                Ok(response) => response,
-                Err(error) => {
-                    patience.wait(context, error, "the events").await?;
-                    continue;
-                }
-            };
-            let (mut parser, mut chunks) = (Parser::default(), response.bytes_stream());
-            let lost = loop {
-                match chunks.next().await {
-                    None => break None,
-                    Some(Err(error)) => break Some(error),
-                    Some(Ok(chunk)) => {
-                        for message in parser.push(&chunk) {
-                            self.show(context, &message.data)?;
-                            last = message.id.or(last);
-                            patience = Patience::default();
-                        }
-                    }
-                }
-            };
-            match lost {
-                // The engine ends a run's stream after the run; a stream of all runs ends when it stops.
-                None if self.id.is_some() => return Ok(ExitCode::SUCCESS),
-                None => {
-                    patience
-                        .wait(
-                            context,
-                            Patience::lost("the engine closed the stream"),
-                            "the events",
-                        )
-                        .await?
-                }
-                Some(error) => {
-                    patience
-                        .wait(context, Patience::lost(&error.to_string()), "the events")
-                        .await?
-                }
-            }
+    async fn follow(&self, context: &Context) -> Result<ExitCode, CliError> {
+        let mut lines = Lines::new(context, self.id)
+            .query(self.query().0)
+            .after(self.after);
+        while let Some(data) = lines.next().await? {
+            self.show(context, &data)?;
         }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Refuses a type that no line has, with the one that was probably meant.
+    fn check_types(&self) -> Result<(), CliError> {
+        let known = || StepEventType::KNOWN.iter().map(StepEventType::as_str);
+        let Some(wrong) = self.types.iter().find(|name| !known().any(|k| k == *name)) else {
+            return Ok(());
+        };
+        let near = did_you_mean(wrong, known());
+        Err(
+            CliError::invalid(format!("there is no event type '{wrong}'{near}")).hint(format!(
+                "types are {}",
+                known().collect::<Vec<_>>().join(", ")
+            )),
+        )
+    }
+
+    /// Refuses a step that the execution neither has nor had, with the one that was probably meant.
+    async fn check_step(&self, context: &Context, id: ExecutionId) -> Result<(), CliError> {
+        let Some(wanted) = &self.step else {
+            return Ok(());
+        };
+        let path = format!("/executions/{id}/events");
+        let query = |step: Option<&String>| {
+            let limit = step.map_or(MAX_NAMES, |_| 1);
+            Query::default()
+                .with("limit", Some(limit))
+                .with("step", step)
+        };
+        let client = &context.client;
+        let found: Value = client
+            .get(&path, &query(Some(wanted)).0, Duration::ZERO)
+            .await?;
+        if !items(&found).is_empty() {
+            return Ok(());
+        }
+        let mut known = BTreeSet::new();
+        let seen: Value = client.get(&path, &query(None).0, Duration::ZERO).await?;
+        known.extend(items(&seen).iter().map(|line| text_at(line, "/step")));
+        match client.read(&format!("/executions/{id}/run")).await {
+            Ok(run) => {
+                let tasks = run.pointer("/workflow/tasks").and_then(Value::as_array);
+                known.extend(
+                    tasks
+                        .into_iter()
+                        .flatten()
+                        .map(|task| text_at(task, "/name")),
+                );
+            }
+            // It is no run: it has one step, which the log names.
+            Err(error) if error.code == ErrorCode::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        known.remove("-");
+        if known.contains(wanted) {
+            return Ok(());
+        }
+        let near = did_you_mean(wanted, known.iter().map(String::as_str));
+        let names: Vec<&str> = known.iter().take(MAX_HINTS).map(String::as_str).collect();
+        Err(CliError::new(
+            ErrorCode::NotFound,
+            format!("{id} has no step '{wanted}'{near}"),
+        )
+        .hint(format!("its steps are {}", names.join(", "))))
     }
 
     fn show(&self, context: &Context, data: &str) -> Result<(), CliError> {

@@ -28,6 +28,7 @@ pub mod status;
 pub mod trace;
 pub mod trigger;
 pub mod up;
+pub mod watch;
 pub mod why;
 
 #[cfg(test)]
@@ -125,6 +126,7 @@ enum Verb {
     Inquiry(inquiry::Inquiry),
     Logs(logs::Logs),
     Events(events::Events),
+    Watch(watch::Watch),
     Trace(trace::Trace),
     Why(why::Why),
     #[command(subcommand)]
@@ -218,6 +220,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<ExitCode, CliError> {
         Verb::Inquiry(verb) => verb.run(context).await,
         Verb::Logs(verb) => verb.run(context).await,
         Verb::Events(verb) => verb.run(context).await,
+        Verb::Watch(verb) => verb.run(context).await,
         Verb::Trace(verb) => verb.run(context).await,
         Verb::Why(verb) => verb.run(context).await,
         Verb::Event(verb) => verb.run(context).await,

@@ -8,6 +8,7 @@
 //! notice into a bounded queue, and a thread turns notices into lines and writes them. A terminal
 //! that is too slow loses lines, and is told how many; the pipeline never waits for it.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,17 +18,20 @@ use std::thread::JoinHandle;
 use camshaft_model::notice::{Notice, Subscriber};
 use camshaft_model::step_event::LogLevel;
 use camshaft_model::{
-    Enforcement, EnforcementOutcome, Event, Execution, Status, StepEvent, StepEventType, Timestamp,
-    duration,
+    Enforcement, EnforcementOutcome, Event, Execution, ExecutionId, ExecutionSpec, Status,
+    StepEvent, StepEventType, StepScope, Timestamp, duration,
 };
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::{escape, step};
+use super::tree::task_label;
+use super::{escape, step, watched};
 
 /// Notices that wait for a slow terminal.
 const QUEUE_LEN: usize = 1_024;
+/// The most executions whose names are kept in mind.
+const MAX_NAMES: usize = 10_000;
 /// The most characters of a payload or a result in a line.
 const SUMMARY_CHARS: usize = 72;
 /// The source of events that the engine makes itself.
@@ -106,6 +110,7 @@ fn write_lines(
 ) {
     let mut write = |text: &str| out.write_all(text.as_bytes()).and_then(|()| out.flush());
     let mut held = None;
+    let mut names = Names::default();
     let mut tally = Tally::default();
     for notice in notices {
         let lost = dropped.swap(0, Ordering::Relaxed);
@@ -116,7 +121,12 @@ fn write_lines(
         } else {
             overflow(lost)
         };
-        text.extend(lines(notice, &mut held, style));
+        names.learn(&notice);
+        let ended = ended(&notice);
+        text.extend(lines(notice, &mut held, &names, style));
+        if let Some(id) = ended {
+            names.forget(id);
+        }
         // Nobody reads any more: the queue fills up and further notices are dropped.
         if !text.is_empty() && write(&text).is_err() {
             return;
@@ -133,7 +143,12 @@ fn write_lines(
 }
 
 /// The lines that a notice leads to; `held` is an event that waits for the answer of a rule.
-fn lines(notice: Notice, held: &mut Option<Arc<Event>>, style: &LineStyle) -> Vec<String> {
+fn lines(
+    notice: Notice,
+    held: &mut Option<Arc<Event>>,
+    names: &Names,
+    style: &LineStyle,
+) -> Vec<String> {
     let earlier = held.take();
     match notice {
         Notice::Event(event) if tells_of_an_end(&event) => {
@@ -147,10 +162,91 @@ fn lines(notice: Notice, held: &mut Option<Arc<Event>>, style: &LineStyle) -> Ve
             let all = [cause, Some(Notice::Enforcement(enforcement))];
             all.into_iter()
                 .flatten()
-                .filter_map(|notice| line(&notice, style))
+                .filter_map(|notice| line(&notice, names, style))
                 .collect()
         }
-        other => line(&other, style).into_iter().collect(),
+        other => line(&other, names, style).into_iter().collect(),
+    }
+}
+
+fn ended(notice: &Notice) -> Option<ExecutionId> {
+    match notice {
+        Notice::Execution(execution) if execution.state.status.is_terminal() => {
+            Some(execution.spec.id)
+        }
+        _ => None,
+    }
+}
+
+/// What the parts of runs that are under way are called: `pack.workflow/task`.
+#[derive(Debug, Default)]
+pub struct Names(HashMap<ExecutionId, Known>);
+
+#[derive(Debug)]
+struct Known {
+    name: String,
+    is_run: bool,
+}
+
+struct About {
+    name: String,
+    /// Whether the line is about an execution rather than about a task without one.
+    is_execution: bool,
+}
+
+impl Names {
+    fn learn(&mut self, notice: &Notice) {
+        let Notice::Execution(execution) = notice else {
+            return;
+        };
+        let (spec, status) = (&execution.spec, execution.state.status);
+        let is_run = status == Status::Waiting || self.is_run(spec.id);
+        let is_part = spec.task.is_some() || is_run;
+        if is_part && (self.0.len() < MAX_NAMES || self.0.contains_key(&spec.id)) {
+            let name = self.of(spec);
+            self.0.insert(spec.id, Known { name, is_run });
+        }
+    }
+
+    fn forget(&mut self, id: ExecutionId) {
+        self.0.remove(&id);
+    }
+
+    fn is_run(&self, id: ExecutionId) -> bool {
+        self.0.get(&id).is_some_and(|known| known.is_run)
+    }
+
+    fn of(&self, spec: &ExecutionSpec) -> String {
+        let Some((task, parent)) = spec.task.as_ref().zip(spec.parent) else {
+            return spec.action.to_string();
+        };
+        let above = match self.0.get(&parent) {
+            Some(known) => known.name.clone(),
+            // It began before this console did.
+            None => format!("…{}", watched::short_id(&parent.to_string())),
+        };
+        format!("{above}/{}", task_label(task))
+    }
+
+    fn about(&self, event: &StepEvent) -> About {
+        let step = event.step.as_deref().unwrap_or("-");
+        let known = self.0.get(&event.item_id.unwrap_or(event.execution_id));
+        let is_task = event.step_scope == Some(StepScope::Task);
+        match known {
+            // A task without an execution is told of under the run.
+            Some(known) if known.is_run && is_task && !known.name.ends_with(step) => About {
+                name: format!("{}/{step}", known.name),
+                is_execution: false,
+            },
+            Some(known) => About {
+                name: known.name.clone(),
+                is_execution: true,
+            },
+            None => About {
+                name: step.to_owned(),
+                is_execution: true,
+            },
+        }
     }
 }
 
@@ -233,12 +329,12 @@ enum Tone {
 }
 
 /// The line for a notice, with its line break; `None` if the console does not show it.
-pub fn line(notice: &Notice, style: &LineStyle) -> Option<String> {
+pub fn line(notice: &Notice, names: &Names, style: &LineStyle) -> Option<String> {
     let line = match notice {
         Notice::Event(event) => of_event(event),
         Notice::Enforcement(enforcement) => of_enforcement(enforcement),
-        Notice::Execution(execution) => of_execution(execution),
-        Notice::Step(event) => of_step(event)?,
+        Notice::Execution(execution) => of_execution(execution, names)?,
+        Notice::Step(event) => of_step(event, names)?,
     };
     let at = line
         .at
@@ -339,9 +435,13 @@ fn of_enforcement(enforcement: &Enforcement) -> Line {
     }
 }
 
-fn of_execution(execution: &Execution) -> Line {
+/// `None` for one that is tried again: the event log tells that with the reason and the delay.
+fn of_execution(execution: &Execution, names: &Names) -> Option<Line> {
     let (spec, state) = (&execution.spec, &execution.state);
-    let mut text = format!("{} {}", spec.action, verb(execution));
+    if state.status == Status::Requested && state.attempt > 0 {
+        return None;
+    }
+    let mut text = format!("{} {}", names.of(spec), verb(execution));
     let tone = match state.status {
         Status::Completed => Tone::Good,
         Status::Failed | Status::TimedOut | Status::Abandoned => Tone::Bad,
@@ -353,11 +453,7 @@ fn of_execution(execution: &Execution) -> Line {
         text.push_str(" in ");
         text.push_str(&duration::display(to.since(from)));
     }
-    if let Some(error) = state
-        .error
-        .as_ref()
-        .filter(|_| tone == Tone::Bad || state.status == Status::Requested)
-    {
+    if let Some(error) = state.error.as_ref().filter(|_| tone == Tone::Bad) {
         text.push_str(": ");
         text.push_str(&error.message);
     }
@@ -383,13 +479,17 @@ fn of_execution(execution: &Execution) -> Line {
         status if status.is_terminal() => state.ended_at,
         _ => state.started_at.or(state.scheduled_at),
     };
-    Line {
+    Some(Line {
         at: at.unwrap_or(spec.requested_at),
-        kind: "execution",
+        kind: if names.is_run(spec.id) {
+            "run"
+        } else {
+            "execution"
+        },
         text,
         id: spec.id.to_string(),
         tone,
-    }
+    })
 }
 
 fn is_empty(result: &Value) -> bool {
@@ -399,28 +499,55 @@ fn is_empty(result: &Value) -> bool {
 fn verb(execution: &Execution) -> &'static str {
     let state = &execution.state;
     match state.status {
-        Status::Requested if state.attempt > 0 => "waits for its next attempt",
         Status::Requested if state.blocked_by.is_some() => "waits",
-        Status::Running => "started",
+        // A run of a workflow waits for its tasks from its start to its end.
+        Status::Running | Status::Waiting => "started",
         status => status.as_str(),
     }
 }
 
 /// Of the event log only what the changes of state do not say.
-fn of_step(event: &StepEvent) -> Option<Line> {
-    let name = event.step.as_deref().unwrap_or("-");
+fn of_step(event: &StepEvent, names: &Names) -> Option<Line> {
+    use StepEventType as Type;
+    let about = names.about(event);
     let bad = event.event_type.level() >= LogLevel::Warn;
-    if !bad && event.event_type != StepEventType::StepRetrying {
-        return None;
-    }
-    let value = serde_json::to_value(event).unwrap_or_default();
+    let text = match event.event_type {
+        Type::StepRetrying => retrying(&about.name, event),
+        Type::StepSkipped | Type::CycleStarted | Type::TaskPaused | Type::TaskBlocked => {
+            format!("{} {}", about.name, watched::sentence(event))
+        }
+        // The end of an execution is a change of its state; other tasks have no state but this.
+        Type::TaskFailed if about.is_execution && !event.payload.contains_key("items") => {
+            return None;
+        }
+        Type::TaskFailed => format!("{} {}", about.name, watched::sentence(event)),
+        _ if bad => {
+            let value = serde_json::to_value(event).unwrap_or_default();
+            let name = about.name;
+            format!("{name} {} {}", event.event_type, step::details(&value))
+        }
+        _ => return None,
+    };
     Some(Line {
         at: event.created_at,
         kind: "step",
-        text: format!("{name} {} {}", event.event_type, step::details(&value)),
+        text,
         id: event.execution_id.to_string(),
         tone: if bad { Tone::Bad } else { Tone::Plain },
     })
+}
+
+/// What the catalogue of messages says of a retry.
+fn retrying(name: &str, event: &StepEvent) -> String {
+    let number = |key: &str| event.payload.get(key).and_then(Value::as_u64).unwrap_or(0);
+    let error = event.payload.get("reason").and_then(Value::as_str);
+    format!(
+        "⚠️ Task '{name}' failed, retrying (attempt {}/{}). Delaying for {:.2}s. Error: {}",
+        number("attempt"),
+        number("max_attempts"),
+        number("delay_ms") as f64 / 1_000.0,
+        error.unwrap_or("-")
+    )
 }
 
 #[cfg(test)]

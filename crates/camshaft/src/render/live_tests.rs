@@ -2,7 +2,7 @@ use super::*;
 
 use camshaft_model::{
     BlockedBy, EnforcementId, EventDraft, EventId, EventSource, ExecutionId, ExecutionSpec,
-    ExecutionState, Failure, FailureKind, Object, Origin,
+    ExecutionState, Failure, FailureKind, Object, Origin, TaskRef,
 };
 use uuid::Uuid;
 
@@ -128,7 +128,7 @@ fn every_step_of_the_pipeline_has_a_line() {
     ];
     let text: String = notices
         .iter()
-        .filter_map(|notice| line(notice, &plain()))
+        .filter_map(|notice| line(notice, &Names::default(), &plain()))
         .collect();
     insta::assert_snapshot!(text, @r"
     12:00:01  event      core.interval  #1  evt_00000000000000000000000002
@@ -143,19 +143,102 @@ fn every_step_of_the_pipeline_has_a_line() {
     ");
 }
 
+/// A part of the run, as the bus tells of it.
+fn part(number: u128, name: &str, status: Status) -> Notice {
+    let mut part = execution(status);
+    let spec = Arc::make_mut(&mut part.spec);
+    let run = spec.id;
+    (spec.id, spec.parent) = (ExecutionId::new(Uuid::from_u128(number)), Some(run));
+    spec.task = Some(TaskRef {
+        lap: 1,
+        name: name.to_owned(),
+        visit: 1,
+        item: None,
+    });
+    Notice::Execution(Arc::new(part))
+}
+
+fn task_step(event_type: StepEventType, name: &str, payload: Value) -> Notice {
+    let Notice::Step(mut event) = step(event_type) else {
+        unreachable!("made above")
+    };
+    let changed = Arc::make_mut(&mut event);
+    changed.step = Some(name.to_owned());
+    changed.step_scope = Some(StepScope::Task);
+    changed.payload = payload.as_object().cloned().unwrap();
+    Notice::Step(event)
+}
+
+#[test]
+fn a_run_is_told_with_its_tasks_its_skips_and_its_questions() {
+    use serde_json::json;
+    let mut again = execution(Status::Requested);
+    again.state.attempt = 1;
+    again.state.blocked_by = Some(BlockedBy::NotBefore { until: at() });
+    let inquiry =
+        json!({"reason": "waits for a person", "inquiry": "inq_01", "prompt": "Load 3 rows?"});
+    let notices = [
+        Notice::Execution(Arc::new(execution(Status::Waiting))),
+        part(7, "load", Status::Running),
+        part(8, "late", Status::Running),
+        task_step(StepEventType::TaskBlocked, "approve", inquiry),
+        task_step(StepEventType::TaskPaused, "greet", json!({"paused": true})),
+        part(7, "load", Status::Completed),
+        task_step(
+            StepEventType::StepSkipped,
+            "quiet",
+            json!({"reason": "when is false"}),
+        ),
+        task_step(
+            StepEventType::TaskFailed,
+            "ask",
+            json!({"status": "failed", "error": "no"}),
+        ),
+        task_step(
+            StepEventType::TaskFailed,
+            "all",
+            json!({"status": "failed", "items": 3, "items_failed": 1}),
+        ),
+        Notice::Execution(Arc::new(again)),
+        task_step(
+            StepEventType::StepRetrying,
+            "greet",
+            json!({"attempt": 1, "max_attempts": 3, "delay_ms": 500, "reason": "exit status 3"}),
+        ),
+        Notice::Execution(Arc::new(execution(Status::Completed))),
+        part(8, "late", Status::Completed),
+    ];
+    let (mut held, mut names) = (None, Names::default());
+    let mut text = String::new();
+    for notice in notices {
+        names.learn(&notice);
+        let ended = ended(&notice);
+        text.extend(lines(notice, &mut held, &names, &plain()));
+        ended.into_iter().for_each(|id| names.forget(id));
+    }
+    insta::assert_snapshot!(text);
+}
+
 #[test]
 fn what_the_states_say_already_is_not_said_twice_and_only_failures_are_red() {
-    assert_eq!(line(&step(StepEventType::StepStarted), &plain()), None);
+    assert_eq!(
+        line(
+            &step(StepEventType::StepStarted),
+            &Names::default(),
+            &plain()
+        ),
+        None
+    );
     let red = LineStyle {
         colour: true,
         ..plain()
     };
     assert!(
-        line(&step(StepEventType::StepTimeout), &red)
+        line(&step(StepEventType::StepTimeout), &Names::default(), &red)
             .unwrap()
             .contains("\u{1b}[31mstep")
     );
-    let plain_event = line(&event(), &red).unwrap();
+    let plain_event = line(&event(), &Names::default(), &red).unwrap();
     assert!(
         plain_event
             .ends_with("core.interval  #1\u{1b}[2m  evt_00000000000000000000000002\u{1b}[0m\n"),
@@ -163,6 +246,7 @@ fn what_the_states_say_already_is_not_said_twice_and_only_failures_are_red() {
     );
     let good = line(
         &Notice::Execution(Arc::new(execution(Status::Completed))),
+        &Names::default(),
         &red,
     )
     .unwrap();
@@ -194,7 +278,7 @@ fn an_event_says_what_it_is_about_and_nothing_that_a_stranger_wrote() {
     ];
     let text: String = about
         .iter()
-        .filter_map(|notice| line(notice, &plain()))
+        .filter_map(|notice| line(notice, &Names::default(), &plain()))
         .collect();
     insta::assert_snapshot!(text, @r"
     12:00:01  event      core.cron  #7 after 3 missed  evt_00000000000000000000000002
@@ -210,13 +294,23 @@ fn an_event_says_what_it_is_about_and_nothing_that_a_stranger_wrote() {
 fn a_result_is_shown_and_a_long_one_is_cut() {
     let mut completed = execution(Status::Completed);
     completed.state.result = Some(Arc::new(Value::String("ä".repeat(SUMMARY_CHARS + 1))));
-    let text = line(&Notice::Execution(Arc::new(completed.clone())), &plain()).unwrap();
+    let text = line(
+        &Notice::Execution(Arc::new(completed.clone())),
+        &Names::default(),
+        &plain(),
+    )
+    .unwrap();
     assert!(
         text.contains(&format!(": {}…  exec_", "ä".repeat(SUMMARY_CHARS))),
         "{text}"
     );
     completed.state.result = Some(Arc::new(serde_json::json!({"letters": 3})));
-    let text = line(&Notice::Execution(Arc::new(completed)), &plain()).unwrap();
+    let text = line(
+        &Notice::Execution(Arc::new(completed)),
+        &Names::default(),
+        &plain(),
+    )
+    .unwrap();
     assert!(
         text.contains("demo.greet completed in 12ms: {\"letters\":3}  exec_"),
         "{text}"
@@ -238,8 +332,11 @@ fn the_event_of_an_end_is_shown_only_if_a_rule_answers_it() {
         })
     };
     let mut held = None;
-    assert_eq!(lines(end(), &mut held, &plain()), [""; 0]);
-    let shown = lines(answer(), &mut held, &plain());
+    assert_eq!(
+        lines(end(), &mut held, &Names::default(), &plain()),
+        [""; 0]
+    );
+    let shown = lines(answer(), &mut held, &Names::default(), &plain());
     assert!(
         shown.len() == 2
             && shown[0].contains("core.execution  demo.greet failed")
@@ -247,14 +344,20 @@ fn the_event_of_an_end_is_shown_only_if_a_rule_answers_it() {
         "{shown:?}"
     );
     assert_eq!(
-        lines(answer(), &mut held, &plain()).len(),
+        lines(answer(), &mut held, &Names::default(), &plain()).len(),
         1,
         "the event is shown once"
     );
-    assert_eq!(lines(end(), &mut held, &plain()), [""; 0]);
-    assert_eq!(lines(event(), &mut held, &plain()).len(), 1);
     assert_eq!(
-        lines(answer(), &mut held, &plain()).len(),
+        lines(end(), &mut held, &Names::default(), &plain()),
+        [""; 0]
+    );
+    assert_eq!(
+        lines(event(), &mut held, &Names::default(), &plain()).len(),
+        1
+    );
+    assert_eq!(
+        lines(answer(), &mut held, &Names::default(), &plain()).len(),
         1,
         "the end is forgotten"
     );

@@ -14,6 +14,8 @@ pub mod screen;
 pub mod step;
 pub mod table;
 pub mod trace;
+pub mod tree;
+pub mod watched;
 pub mod why;
 
 pub use screen::{Screen, Style};

@@ -142,7 +142,7 @@ impl<'a> Builder<'a> {
     /// start of anything.
     fn paused(&self, events: &[StepEvent]) -> Vec<(u64, u64)> {
         let mut pauses: Vec<(u64, u64)> = Vec::new();
-        let mut since = None;
+        let mut since: Option<(u64, bool)> = None;
         for event in events {
             let at = self.offset(event.created_at);
             let resumed = event
@@ -162,7 +162,7 @@ impl<'a> Builder<'a> {
                 since.get_or_insert((at, resumed.is_some()));
             }
         }
-        pauses.extend(since.map(|(from, _): (u64, bool)| (from, u64::MAX)));
+        pauses.extend(since.map(|(from, _)| (from, u64::MAX)));
         pauses
     }
 

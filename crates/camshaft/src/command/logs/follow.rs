@@ -12,6 +12,7 @@ use futures::StreamExt;
 use reqwest::Response;
 use reqwest::header::HeaderMap;
 
+use super::prefix::Prefixer;
 use super::retry::Patience;
 use crate::command::Context;
 use crate::command::context::Query;
@@ -48,6 +49,8 @@ pub(crate) struct Follower<'a> {
     attempt: Option<u32>,
     say_empty: bool,
     from_first: bool,
+    prefix: Option<Prefixer>,
+    name: Option<String>,
     offset: u64,
 }
 
@@ -102,6 +105,8 @@ impl<'a> Follower<'a> {
             attempt: None,
             say_empty: false,
             from_first: false,
+            prefix: None,
+            name: None,
             offset: 0,
         }
     }
@@ -121,6 +126,13 @@ impl<'a> Follower<'a> {
     /// Of the first attempt, once it has begun, whichever is the latest by then.
     pub(crate) fn beginning_with_the_first(mut self) -> Self {
         self.from_first = true;
+        self
+    }
+
+    /// With a name before each line.
+    pub(crate) fn prefixed(mut self, name: &str) -> Self {
+        self.prefix = Some(Prefixer::new(name));
+        self.name = Some(name.to_owned());
         self
     }
 
@@ -156,6 +168,10 @@ impl<'a> Follower<'a> {
             let over = page.ended || (!progressed && (never || self.until == Until::Now));
             if !over {
                 continue;
+            }
+            if let Some(prefix) = &mut self.prefix {
+                let rest = prefix.finish();
+                self.write(&rest)?;
             }
             self.say_notes(&page);
             if self.until != Until::ExecutionEnds || !self.next_attempt(page.status).await? {
@@ -203,13 +219,24 @@ impl<'a> Follower<'a> {
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|error| Patience::lost(&error.to_string()))?;
-            match self.stream {
-                OutputStream::Stdout => self.context.screen.data(&chunk)?,
-                OutputStream::Stderr => self.context.screen.data_err(&chunk)?,
+            match &mut self.prefix {
+                Some(prefix) => {
+                    let lines = prefix.push(&chunk);
+                    self.write(&lines)?;
+                }
+                None => self.write(&chunk)?,
             }
             self.offset += chunk.len() as u64;
         }
         Ok(())
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<(), CliError> {
+        match self.stream {
+            _ if bytes.is_empty() => Ok(()),
+            OutputStream::Stdout => self.context.screen.data(bytes),
+            OutputStream::Stderr => self.context.screen.data_err(bytes),
+        }
     }
 
     /// Waits for another attempt; `false` if the execution has ended without one.
@@ -248,7 +275,10 @@ impl<'a> Follower<'a> {
     }
 
     fn say_notes(&self, page: &Page) {
-        let stream = self.stream.as_str();
+        let stream = match &self.name {
+            Some(name) => &format!("{} of {name}", self.stream.as_str()),
+            None => self.stream.as_str(),
+        };
         for note in &page.notes {
             let text = match note.as_str() {
                 "empty" if !self.say_empty => continue,

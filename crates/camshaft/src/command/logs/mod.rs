@@ -1,16 +1,21 @@
 //! `camshaft logs`: what an attempt wrote, byte for byte, and what is not there and why.
 
 mod follow;
+mod prefix;
 pub mod retry;
+mod steps;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use camshaft_model::ExecutionId;
 use camshaft_model::port::dispatch::OutputStream;
+use camshaft_model::{Execution, ExecutionId};
 use clap::{Args, ValueEnum};
 
 use super::Context;
 use crate::exit::CliError;
+use steps::Steps;
+
 pub(super) use follow::{FIRST_ATTEMPT, Follower, Until};
 
 /// Show what an execution wrote, byte for byte: stdout to stdout, stderr to stderr
@@ -23,7 +28,11 @@ Examples:
 
 What is missing is said on stderr: nothing was written, it was cut at the limit, it was lost and
 why, or values of secrets were replaced. -f reads on after a lost connection and ends with the
-execution.")]
+execution.
+
+Of a run of a workflow the output of all its steps is shown, each line after the name of its step:
+`task | line`, `task[3] | line` for an item, `task (attempt 2) | line` for another attempt. -f shows
+lines as they come; without it, steps come in the order in which they started.")]
 pub struct Logs {
     /// The execution
     #[arg(value_name = "EXECUTION")]
@@ -52,6 +61,24 @@ enum Streams {
 
 impl Logs {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
+        let streams: &[_] = match self.stream {
+            Streams::Stdout => &[OutputStream::Stdout],
+            Streams::Stderr => &[OutputStream::Stderr],
+            Streams::Both => &[OutputStream::Stdout, OutputStream::Stderr],
+        };
+        if let Some(run) = self.workflow(context).await? {
+            let steps = Steps {
+                context,
+                run,
+                streams,
+            };
+            if self.follow {
+                steps.follow().await?;
+            } else {
+                steps.print().await?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
         let until = match (self.follow, self.attempt) {
             (false, _) => Until::Now,
             (true, Some(_)) => Until::AttemptEnds,
@@ -74,5 +101,26 @@ impl Logs {
             }
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The execution, if it is a run of a workflow: then it has no output of its own.
+    async fn workflow(&self, context: &Context) -> Result<Option<Execution>, CliError> {
+        let path = format!("/executions/{}", self.id);
+        match context.client.read(&format!("{path}/run")).await {
+            Ok(_) if self.attempt.is_some() => Err(CliError::invalid(
+                "--attempt is for one execution, and this is a run of a workflow",
+            )
+            .hint(format!(
+                "its executions are shown by: camshaft trace {}",
+                self.id
+            ))),
+            Ok(_) => context
+                .client
+                .get(&path, &[], Duration::ZERO)
+                .await
+                .map(Some),
+            // Whatever else is wrong is said where the log itself is asked for.
+            Err(_) => Ok(None),
+        }
     }
 }

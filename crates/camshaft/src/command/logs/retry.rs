@@ -51,13 +51,28 @@ impl Patience {
         error: CliError,
         what: &str,
     ) -> Result<(), CliError> {
+        self.wait_saying(context, error, what, |text| context.screen.note(text))
+            .await
+    }
+
+    /// The same for who has another place to say it.
+    ///
+    /// # Errors
+    /// The one that was handed in.
+    pub async fn wait_saying(
+        &mut self,
+        context: &Context,
+        error: CliError,
+        what: &str,
+        say: impl FnOnce(&str),
+    ) -> Result<(), CliError> {
         let transient = matches!(error.code, ErrorCode::Unreachable | ErrorCode::Unavailable);
         if !transient || self.waited >= LIMIT {
             return Err(error);
         }
         if self.waited.is_zero() {
             let limit = duration::display(LIMIT);
-            context.screen.note(&format!(
+            say(&format!(
                 "Waiting up to {limit} to read on in {what}: {}",
                 error.message
             ));

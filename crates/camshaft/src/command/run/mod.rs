@@ -1,7 +1,7 @@
 //! `camshaft run`: request an execution and, unless told not to, stay with it to its end.
 
 pub(super) mod parameters;
-mod wait;
+pub(super) mod wait;
 
 pub(super) use wait::{Whose, stay};
 

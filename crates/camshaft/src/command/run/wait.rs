@@ -16,7 +16,7 @@ use crate::exit::CliError;
 use crate::render::{Format, escape, execution, text_at};
 
 /// The exit status of a process that SIGINT ended.
-const EXIT_INTERRUPTED: u8 = 130;
+pub(in crate::command) const EXIT_INTERRUPTED: u8 = 130;
 /// How long the engine may hold the answer while the execution has not ended.
 const END_WAIT: Duration = Duration::from_secs(30);
 /// How often it is asked whether another attempt has begun.
@@ -188,7 +188,12 @@ fn status(execution: &Value) -> Option<Status> {
     execution.get("status")?.as_str()?.parse().ok()
 }
 
-fn conclude(context: &Context, id: ExecutionId, ended: &Value) -> Result<ExitCode, CliError> {
+/// Says how an execution has ended, and ends accordingly.
+pub(in crate::command) fn conclude(
+    context: &Context,
+    id: ExecutionId,
+    ended: &Value,
+) -> Result<ExitCode, CliError> {
     if context.format != Format::Table {
         context.show(ended, execution::show)?;
     }
