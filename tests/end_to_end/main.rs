@@ -30,3 +30,4 @@ mod rules;
 mod runtimes;
 mod screen;
 mod sensors;
+mod watching;

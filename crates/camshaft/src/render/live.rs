@@ -217,6 +217,9 @@ impl Names {
     }
 
     fn of(&self, spec: &ExecutionSpec) -> String {
+        if let Some(known) = self.0.get(&spec.id) {
+            return known.name.clone();
+        }
         let Some((task, parent)) = spec.task.as_ref().zip(spec.parent) else {
             return spec.action.to_string();
         };

@@ -138,7 +138,7 @@ fn every_step_of_the_pipeline_has_a_line() {
     12:00:01  execution  demo.greet started  exec_00000000000000000000000001
     12:00:01  execution  demo.greet completed in 12ms  exec_00000000000000000000000001
     12:00:01  execution  demo.greet failed in 12ms: exit status 3 [x]\u{1b}[2J\nmore  exec_00000000000000000000000001
-    12:00:01  step       greet step_retrying delay_ms=500  exec_00000000000000000000000001
+    12:00:01  step       ⚠️ Task 'greet' failed, retrying (attempt 0/0). Delaying for 0.50s. Error: -  exec_00000000000000000000000001
     12:00:01  step       greet step_timeout delay_ms=500  exec_00000000000000000000000001
     ");
 }
