@@ -1,5 +1,7 @@
 //! What a case came to.
 
+use std::fmt::Write as _;
+
 use camshaft_engine::simulation::Outcome;
 use camshaft_model::definition::{Position, Problem};
 use serde::Serialize;
@@ -91,6 +93,24 @@ impl Report {
         report
     }
 
+    /// The report for people: what is not as expected with its place, and the event log.
+    pub fn render(&self) -> String {
+        let mut text = format!("{}:{}: {}\n", self.file, self.line, self.name);
+        for mismatch in &self.mismatches {
+            let Position { line, .. } = mismatch.position;
+            let _ = writeln!(text, "  {}:{line}: {}", self.file, mismatch.path);
+            let _ = writeln!(text, "    expected {}", indented(&mismatch.expected));
+            let _ = writeln!(text, "    came     {}", indented(&mismatch.actual));
+        }
+        if !self.timeline.is_empty() {
+            let _ = writeln!(text, "  what happened:");
+            for line in self.timeline.lines() {
+                let _ = writeln!(text, "    {line}");
+            }
+        }
+        text
+    }
+
     /// Whether everything is as expected.
     pub fn passed(&self) -> bool {
         self.mismatches.is_empty()
@@ -150,4 +170,9 @@ impl Report {
         }
         self.timeline = crashed.timeline();
     }
+}
+
+/// Later lines stand below the first.
+fn indented(text: &str) -> String {
+    text.replace('\n', "\n             ")
 }
