@@ -54,7 +54,8 @@ macro_rules! suite {
 }
 
 suite! {
-    sequences
+    sequences needs failures finally transitions items retries loops waits children cache control values
+    lessons
 }
 
 #[test]

@@ -470,7 +470,8 @@ fn report(plan: Plan, now: Timestamp) -> Report {
     let completed = mock.status == Status::Completed;
     let kind = match mock.status {
         Status::TimedOut => FailureKind::Timeout,
-        Status::Abandoned => FailureKind::Interrupted,
+        // Not `Interrupted`: that is what the end of an engine is, and uses up no try.
+        Status::Abandoned => FailureKind::Internal,
         Status::Cancelled => FailureKind::Cancelled,
         _ => FailureKind::Exit,
     };
