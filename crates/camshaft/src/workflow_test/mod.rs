@@ -14,6 +14,7 @@ mod expect;
 mod inline;
 mod report;
 mod script;
+pub mod suite;
 #[cfg(test)]
 mod tests;
 

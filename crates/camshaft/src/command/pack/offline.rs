@@ -1,4 +1,4 @@
-//! Loading a pack and trying its rules without an engine, for `camshaft pack test`.
+//! Loading a pack and trying its rules and workflows without an engine, for `camshaft pack test`.
 //!
 //! The pack is loaded beside the core pack and nothing else, with the checks that the engine makes
 //! when it applies one, so what passes here is not refused there.
@@ -30,7 +30,11 @@ pub(super) fn load(dir: &Path) -> Result<OfflinePack, CliError> {
         return Err(CliError::new(ErrorCode::InvalidDefinition, message).problems(problems));
     };
     let loaded = candidate.pack;
+    let mut catalog = world.clone();
+    let name = loaded.origin.pack.clone();
+    catalog.packs.insert(name, loaded.clone());
     Ok(OfflinePack {
+        catalog: Arc::new(catalog),
         pack: loaded.origin.pack.clone(),
         version: loaded.version.clone(),
         warnings: candidate.warnings.into_iter().map(Into::into).collect(),

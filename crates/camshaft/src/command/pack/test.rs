@@ -1,4 +1,5 @@
-//! `camshaft pack test`: validates a folder and runs the examples of its rules, without an engine.
+//! `camshaft pack test`: validates a folder, runs the examples of its rules and the tests of its
+//! workflows, without an engine.
 //!
 //! An example is a file in `tests/` (one example, or a list of them): an event, the rule it is meant
 //! for, and what the rule should make of it.
@@ -6,7 +7,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use camshaft_model::definition::Catalog;
 use camshaft_model::{ErrorCode, Object, Ref};
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -16,8 +19,9 @@ use super::offline;
 use crate::command::{Context, input};
 use crate::exit::{CliError, Problem};
 use crate::render::{Style, escape, text_at, why};
+use crate::workflow_test::{Restarts, suite};
 
-/// Check a folder and run the examples of its rules; needs no engine
+/// Check a folder, run the examples of its rules and the tests of its workflows; needs no engine
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -28,6 +32,8 @@ An example, packs/demo/tests/order.yaml:
   event: { payload: { id: 7, total: 120 } }
   expect: match              # match, no_match or fail (it cannot be evaluated)
   parameters: { id: 7 }      # optional: what the action would get
+
+Tests of workflows stand in the same folder; see camshaft workflow test --help.
 
 The exit status is 0 if everything holds, 1 if an example does not, 2 if there are mistakes.")]
 pub struct Test {
@@ -44,6 +50,8 @@ pub(super) struct OfflinePack {
     pub(super) version: String,
     /// What is allowed and probably not meant.
     pub(super) warnings: Vec<Problem>,
+    /// It and the core pack.
+    pub(super) catalog: Arc<Catalog>,
     /// What a rule of the pack makes of an event, as `camshaft rule test` answers it.
     pub(super) try_rule: TryRule,
 }
@@ -94,15 +102,44 @@ impl Test {
             .iter()
             .filter(|result| result["passed"] != json!(true))
             .count();
-        let answer = json!({"pack": pack.pack, "version": pack.version, "examples": results});
+        let workflows = self.workflows(pack)?;
+        let failed = suite::failed(&workflows);
+        let answer = json!({
+            "pack": pack.pack, "version": pack.version, "examples": results, "workflows": workflows,
+        });
         context.show(&answer, render)?;
-        if wrong == 0 {
+        let mut message = Vec::new();
+        if wrong > 0 {
+            message.push(format!("{wrong} of {} examples do not hold", results.len()));
+        }
+        if failed > 0 {
+            let count = workflows.len();
+            message.push(format!(
+                "{failed} of {count} cases of workflows did not pass"
+            ));
+        }
+        if message.is_empty() {
             return Ok(ExitCode::SUCCESS);
         }
-        Err(CliError::new(
-            ErrorCode::CheckFailed,
-            format!("{wrong} of {} examples do not hold", results.len()),
-        ))
+        Err(CliError::new(ErrorCode::CheckFailed, message.join("; ")))
+    }
+}
+
+impl Test {
+    /// What the tests of workflows came to.
+    fn workflows(&self, pack: &OfflinePack) -> Result<Vec<Value>, CliError> {
+        let folder = self.dir.join("tests");
+        if !folder.is_dir() {
+            return Ok(Vec::new());
+        }
+        let mut answers = Vec::new();
+        for path in suite::files_below(&folder)? {
+            let shown = path.strip_prefix(&self.dir).unwrap_or(&path);
+            for case in suite::cases_of(&path, &shown.display().to_string())? {
+                answers.push(suite::answer(&case, &pack.catalog, Restarts::None));
+            }
+        }
+        Ok(answers)
     }
 }
 
@@ -124,6 +161,7 @@ fn examples(dir: &Path) -> Result<Vec<(String, Example)>, CliError> {
     paths.retain(|path| {
         path.extension()
             .is_some_and(|end| end == "yaml" || end == "yml" || end == "json")
+            && !suite::holds_tests(path)
     });
     paths.sort();
     let mut found = Vec::new();
@@ -238,7 +276,10 @@ fn render(answer: &Value, _: Style) -> String {
                 .for_each(|line| text.push_str(&format!("  {line}\n")));
         }
     }
-    escape::lines(&text).into_owned()
+    let mut text = escape::lines(&text).into_owned();
+    let workflows = answer.get("workflows").and_then(Value::as_array);
+    text.push_str(&suite::render(workflows.map_or(&[][..], Vec::as_slice)));
+    text
 }
 
 #[cfg(test)]

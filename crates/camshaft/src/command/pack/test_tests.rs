@@ -24,6 +24,7 @@ fn pack() -> OfflinePack {
         pack: "demo".into(),
         version: "1.0.0".into(),
         warnings: Vec::new(),
+        catalog: Arc::default(),
         try_rule: Box::new(try_rule),
     }
 }
