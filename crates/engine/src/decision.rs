@@ -24,8 +24,8 @@ pub(crate) enum Effect {
 /// Changes that are stored together or not at all, with their effects.
 #[derive(Debug, Default)]
 pub(crate) struct Unit {
-    /// The event that is recorded, if one is. A guard: it comes first.
-    pub(crate) event: Option<Arc<Event>>,
+    /// Events that are recorded. Guards: they come first.
+    pub(crate) events: Vec<Arc<Event>>,
     /// Executions that move, in order. Guards.
     pub(crate) moved: Vec<Transition>,
     /// Executions that are new. They are written as they stand at the end of the decision: one that
@@ -46,13 +46,35 @@ pub(crate) struct Unit {
 impl Unit {
     /// Whether there is nothing to store and nothing to do.
     pub(crate) fn is_empty(&self) -> bool {
-        self.event.is_none()
+        self.events.is_empty()
             && self.moved.is_empty()
             && self.fresh.is_empty()
             && self.changes.is_empty()
             && self.steps.is_empty()
             && self.effects.is_empty()
             && self.notices.is_empty()
+    }
+
+    /// Takes up everything of a unit that comes after this one, so that both are stored together.
+    fn absorb(&mut self, later: Self) {
+        let Self {
+            events,
+            moved,
+            fresh,
+            changes,
+            steps,
+            effects,
+            notices,
+            ended,
+        } = later;
+        self.events.extend(events);
+        self.moved.extend(moved);
+        self.fresh.extend(fresh);
+        self.changes.extend(changes);
+        self.steps.extend(steps);
+        self.effects.extend(effects);
+        self.notices.extend(notices);
+        self.ended.extend(ended);
     }
 
     /// Tells everybody how an execution stands once the unit is stored.
@@ -74,6 +96,17 @@ impl Decision {
     pub(crate) fn unit_with_fresh(&mut self, id: ExecutionId) -> Option<&mut Unit> {
         let place = self.place_of_fresh(id)?;
         self.units.get_mut(place)
+    }
+
+    /// Makes one unit of all that come after the first so many.
+    pub(crate) fn join_after(&mut self, first: usize) {
+        let mut later = self.units.drain(first.min(self.units.len())..);
+        let joined = later.next().map(|mut unit| {
+            later.by_ref().for_each(|more| unit.absorb(more));
+            unit
+        });
+        drop(later);
+        self.units.extend(joined);
     }
 
     /// The place of that unit.

@@ -52,6 +52,8 @@ pub(crate) struct Live {
     pub(crate) action: Arc<Action>,
     /// The rule of which only one execution may run at a time, if it came from such a rule.
     pub(crate) one_of: Option<Ref>,
+    /// How many of its attempts were cut off by the end of an engine. These are no tries.
+    pub(crate) interruptions: u32,
     /// The last lap of a run of a workflow; see [`camshaft_model::TaskRef::lap`].
     pub(crate) lap: u32,
 }
@@ -63,6 +65,11 @@ impl Live {
             attempt: self.state.attempt,
             epoch: self.state.epoch,
         }
+    }
+
+    /// How many tries there have been, as its policy counts them.
+    pub(crate) fn tries(&self) -> u32 {
+        self.state.attempt.saturating_sub(self.interruptions)
     }
 
     pub(crate) fn record(&self) -> Execution {

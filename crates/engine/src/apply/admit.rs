@@ -24,6 +24,15 @@ impl State {
                 return;
             };
             self.dequeue(id);
+            // Asked for while its run was paused, or taken up before that was known: whoever resumes
+            // the run puts it back.
+            if self
+                .live
+                .get(&id)
+                .is_some_and(|live| self.paused_by(live).is_some())
+            {
+                continue;
+            }
             if self.live.get(&id).is_some_and(Live::is_run) {
                 self.start_run(id, context, decision);
             } else {

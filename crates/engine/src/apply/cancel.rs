@@ -48,8 +48,14 @@ impl State {
                     ..live.state.clone()
                 };
                 let mut unit = Unit::default();
-                unit.steps
-                    .push(live.step(StepEventType::TaskCancelled, Object::new(), context));
+                // Of a task its run tells.
+                if live.spec.parent.is_none() {
+                    unit.steps.push(live.step(
+                        StepEventType::TaskCancelled,
+                        Object::new(),
+                        context,
+                    ));
+                }
                 if self.terminate(id, &[], state, &mut unit, decision, context) {
                     decision.units.push(unit);
                 }

@@ -81,7 +81,7 @@ impl State {
             received_at: context.now,
             draft,
         });
-        unit.event = Some(event.clone());
+        unit.events.push(event.clone());
         unit.notices.push(Notice::Event(event.clone()));
         let rules = self.rules.clone();
         let scope = rule::Surroundings {
@@ -217,6 +217,7 @@ impl State {
             state,
             action,
             one_of,
+            interruptions: 0,
             lap: 0,
         });
     }

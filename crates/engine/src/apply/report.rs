@@ -112,7 +112,7 @@ impl State {
         let again = if interrupted {
             retry::allows_after_interruption(&live.action, live.state.attempt)
         } else {
-            !canceling && retry::allows(&live.action.retry, live.state.attempt, status)
+            !canceling && retry::allows(&live.action.retry, live.tries(), status)
         };
         if again {
             self.request_next_attempt(id, state, interrupted, unit, context);
@@ -131,14 +131,16 @@ impl State {
         unit: &mut Unit,
         context: &Context<'_>,
     ) {
-        let Some(live) = self.live.get(&id) else {
+        let Some(live) = self.live.get_mut(&id) else {
             return;
         };
+        live.interruptions += u32::from(interrupted);
+        let live = &*live;
         let policy = &live.action.retry;
         let delay = if interrupted {
             std::time::Duration::ZERO
         } else {
-            retry::delay(policy, live.state.attempt, context.entropy.fraction())
+            retry::delay(policy, live.tries(), context.entropy.fraction())
         };
         let not_before = (!delay.is_zero()).then(|| context.now + delay);
         let reason = ended

@@ -383,7 +383,7 @@ fn an_end_and_what_it_leads_to_are_one_unit_and_a_rule_that_feeds_itself_stops()
     for depth in 1..=4 {
         let decision = bench.end(running, Status::Completed);
         let unit = &decision.units[0];
-        assert!(!unit.ended.is_empty() && unit.event.is_some());
+        assert!(!unit.ended.is_empty() && unit.events.len() == 1);
         let outcome = outcomes(&decision).remove(0);
         if depth < 4 {
             let EnforcementOutcome::Requested { execution } = outcome else {

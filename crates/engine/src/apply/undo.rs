@@ -1,6 +1,6 @@
 //! Taking back what was decided but not stored.
 
-use camshaft_model::{Execution, ExecutionId};
+use camshaft_model::{Attempt, Execution, ExecutionId, FailureKind};
 
 use crate::decision::Decision;
 use crate::state::{Context, Live, State};
@@ -27,9 +27,22 @@ impl State {
             state: execution.state,
             action,
             one_of,
+            interruptions: 0,
             lap: 0,
         });
         true
+    }
+
+    /// Counts the attempts of an execution, all of which are recorded, that were cut off.
+    pub(crate) fn count_interruptions(&mut self, id: ExecutionId, attempts: &[Attempt]) {
+        let cut_off = |attempt: &&Attempt| {
+            let error = attempt.error.as_ref();
+            error.is_some_and(|error| error.kind == FailureKind::Interrupted)
+        };
+        if let Some(live) = self.live.get_mut(&id) {
+            let count = attempts.iter().filter(cut_off).count();
+            live.interruptions = u32::try_from(count).unwrap_or(u32::MAX);
+        }
     }
 
     /// Takes an execution as the database has it, after a change of it was refused.

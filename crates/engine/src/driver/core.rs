@@ -152,7 +152,7 @@ impl Core {
         let Some(core) = self.this.upgrade() else {
             return;
         };
-        if unit.event.is_some() {
+        if !unit.events.is_empty() {
             crash::point("event.before_commit");
         }
         if !unit.ended.is_empty() {
@@ -175,7 +175,7 @@ impl Core {
     ) {
         match &outcome {
             Ok(Outcome::Applied { first_step_event }) => {
-                if unit.event.is_some() {
+                if !unit.events.is_empty() {
                     crash::point("event.after_commit");
                 }
                 if !unit.ended.is_empty() {
@@ -357,7 +357,7 @@ impl Unit {
     pub(crate) fn transaction(&mut self, state: &State) -> Transaction {
         let mut changes =
             Vec::with_capacity(2 + self.fresh.len() + self.changes.len() + self.steps.len());
-        changes.extend(self.event.iter().cloned().map(Change::InsertEvent));
+        changes.extend(self.events.iter().cloned().map(Change::InsertEvent));
         let moves = self.moved.iter().cloned().map(Box::new);
         changes.extend(moves.map(Change::Move));
         for id in &self.fresh {

@@ -47,10 +47,16 @@ impl Core {
         for execution in self.store().unfinished().await? {
             self.load_version(&execution, &recovery).await?;
             let (id, key) = (execution.spec.id, execution.key());
+            // The first attempt has none before it.
+            let attempts = match key.attempt {
+                0 | 1 => Vec::new(),
+                _ => self.store().attempts(id).await?,
+            };
             if !self.alter(|state| state.take(execution)) {
                 tracing::error!(execution = %id, "its action's definition is gone; it stays as it is until the pack is applied again");
                 continue;
             }
+            self.alter(|state| state.count_interruptions(id, &attempts));
             self.read(|state| match state.live.get(&id) {
                 Some(live) if live.is_run() => runs.push(id),
                 Some(live) if live.holds_lease() => cut_off.push(key),

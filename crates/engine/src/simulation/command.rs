@@ -148,6 +148,12 @@ impl Bench<'_> {
             if !self.state.take(execution) {
                 self.complain(format!("the action of {id} was not found after the crash"));
             }
+            let attempts = self.ledger.attempts.iter();
+            let attempts: Vec<_> = attempts
+                .filter(|a| a.key.execution == id)
+                .cloned()
+                .collect();
+            self.state.count_interruptions(id, &attempts);
             match self.state.live.get(&id) {
                 Some(live) if live.is_run() => runs.push(id),
                 Some(live) if live.holds_lease() => cut_off.push(id),

@@ -172,6 +172,7 @@ impl Frontier {
     /// A task that was started has ended, or was found not to be run after all (`Skipped`: `when` was
     /// false). `taken` are the targets of the transitions that were taken. An end of a task that does
     /// not run changes nothing.
+    #[cfg(test)]
     pub(crate) fn settle(&mut self, task: usize, status: Status, taken: &[usize]) -> Vec<Step> {
         self.settle_handled(task, status, taken, !taken.is_empty())
     }

@@ -61,6 +61,7 @@ impl State {
         decision: &mut Decision,
         context: &Context<'_>,
     ) {
+        let before = decision.units.len();
         let Some(run) = self.runs.get_mut(&id) else {
             return;
         };
@@ -85,6 +86,8 @@ impl State {
         for child in children {
             self.cancel_into(child, decision, context);
         }
+        // All or nothing: a run that is recorded as stopped has no child that is not.
+        decision.join_after(before);
     }
 
     /// Lets a run go on, or end, for whose sake an alarm was set.

@@ -111,6 +111,8 @@ impl State {
             end,
         } = ended;
         let (end, taken) = run.conclude_task(task, end);
+        let handled = taken.is_some();
+        let taken = taken.unwrap_or_default();
         run.tell(&record.task.name, &end);
         record.status = end.status;
         record.error.clone_from(&end.error);
@@ -124,7 +126,8 @@ impl State {
         }
         unit.steps.push(run.task_ended(&record, &end, context));
         unit.changes.push(Change::PutTask(Box::new(record)));
-        run.frontier.settle(task, end.status, &taken)
+        run.frontier
+            .settle_handled(task, end.status, &taken, handled)
     }
 
     fn keep_result(
@@ -175,14 +178,14 @@ impl State {
 }
 
 impl Run {
-    /// Publishes what a task that ended publishes, and finds the transitions that are taken. A task
-    /// whose expressions cannot be evaluated has failed.
-    fn conclude_task(&mut self, task: usize, end: TaskEnd) -> (TaskEnd, Vec<usize>) {
+    /// Publishes what a task that ended publishes, and finds the targets of the transitions that are taken;
+    /// `None` if none is. A task whose expressions cannot be evaluated has failed.
+    fn conclude_task(&mut self, task: usize, end: TaskEnd) -> (TaskEnd, Option<Vec<usize>>) {
         let program = self.program.clone();
         let (Some(definition), Some(expressions)) =
             (program.workflow.tasks.get(task), program.tasks.get(task))
         else {
-            return (end, Vec::new());
+            return (end, None);
         };
         let name = &definition.name;
         // Its own end is in scope by its name too.
@@ -201,16 +204,16 @@ impl Run {
             let error = error
                 .trim_start_matches(&format!("tasks.{name}."))
                 .to_owned();
-            return (failed(error), Vec::new());
+            return (failed(error), None);
         }
-        let mut taken = Vec::new();
+        let mut taken: Option<Vec<usize>> = None;
         for (next, (when, publish)) in definition.next.iter().zip(&expressions.next) {
             let is_taken = match when {
                 None => end.status == Status::Completed,
                 Some(_) if end.status == Status::Skipped => false,
                 Some(when) => match truth(when, &scope) {
                     Ok(truth) => truth,
-                    Err(error) => return (failed(format!("next.when: {error}")), Vec::new()),
+                    Err(error) => return (failed(format!("next.when: {error}")), None),
                 },
             };
             if !is_taken {
@@ -220,9 +223,11 @@ impl Run {
                 let error = error
                     .trim_start_matches(&format!("tasks.{name}."))
                     .to_owned();
-                return (failed(error), Vec::new());
+                return (failed(error), None);
             }
-            taken.extend(next.to.iter().copied());
+            taken
+                .get_or_insert_default()
+                .extend(next.to.iter().copied());
         }
         (end, taken)
     }

@@ -148,7 +148,10 @@ impl State {
             (Work::Action { .. }, Some(id)) => ActiveWork::Child(id),
             (Work::Action { .. }, None) => {
                 let mut fan = past.fan(&record, definition)?;
-                if run.record.ending.is_some() {
+                // After a failure what runs finishes, its items too.
+                let ending = run.record.ending.as_ref();
+                if ending.is_some_and(|ending| ending.status != Status::Failed) {
+                    fan.cancelled = true;
                     fan.fanout.close();
                 }
                 ActiveWork::Items(Box::new(fan))
