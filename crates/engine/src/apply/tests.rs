@@ -501,10 +501,52 @@ fn cancelling_a_run_reaches_what_runs_and_what_waits() {
     let [a] = started(&first)[..] else {
         panic!("{first:#?}")
     };
-    bench.apply(|state, context| state.cancel(run, context));
+    let cancelled = bench.apply(|state, context| state.cancel(run, context));
+    assert_eq!(cancelled.units.len(), 1, "all or nothing is stored");
     assert_eq!(bench.status(run), Some(Status::Canceling));
     assert_eq!(bench.state.live.len(), 2, "the one that waited is gone");
     let last = bench.end(a, Status::Cancelled);
     assert_eq!(last.units[0].ended[1].state.status, Status::Cancelled);
     assert!(bench.state.live.is_empty() && bench.state.runs.is_empty());
+}
+
+#[test]
+fn rules_hear_of_each_end_that_is_stored_with_others() {
+    let tasks = vec![task("a", &[], json!({})), task("b", &[0], json!({}))];
+    let on_end = rule("after", "core.execution", "allow");
+    let mut bench = Bench::new(4, vec![action("work"), run_of(tasks)], vec![on_end]);
+    let (first, run) = bench.request("flow");
+    let second = bench.end(started(&first)[0], Status::Completed);
+    let b = *started(&second)
+        .iter()
+        .find(|id| bench.state.live[*id].spec.parent == Some(run))
+        .unwrap();
+    let last = bench.end(b, Status::Completed);
+    let about: Vec<_> = last.units[0]
+        .events
+        .iter()
+        .map(|event| event.draft.dedup_key.clone().unwrap())
+        .collect();
+    assert_eq!(about, [b.to_string(), run.to_string()]);
+}
+
+#[test]
+fn an_attempt_that_was_cut_off_is_no_try() {
+    let twice = Action {
+        retry: camshaft_model::definition::RetryPolicy {
+            max_attempts: 2,
+            delay: Duration::ZERO,
+            ..Default::default()
+        },
+        ..action("work")
+    };
+    let mut bench = Bench::new(1, vec![twice], vec![]);
+    let (_, id) = bench.request("work");
+    let nothing = (Output::default(), Output::default());
+    bench.apply(|state, context| state.interrupted(id, nothing, context));
+    bench.apply(|state, context| state.due(context));
+    bench.end(id, Status::Failed);
+    assert_eq!(bench.state.live[&id].state.attempt, 3, "the second try");
+    bench.end(id, Status::Failed);
+    assert!(bench.state.live.is_empty());
 }
