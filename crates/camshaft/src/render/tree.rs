@@ -179,6 +179,7 @@ struct Drawing<'a> {
 enum Rank {
     Failed,
     Active,
+    Queued,
     Skipped,
     Done,
 }
@@ -265,7 +266,7 @@ impl Drawing<'_> {
         let mut ranks: Vec<(Rank, usize)> = tasks
             .iter()
             .enumerate()
-            .map(|(at, task)| (rank(task), at))
+            .map(|(at, task)| (self.rank(task), at))
             .collect();
         ranks.sort_unstable();
         let chosen: Vec<usize> = if all_fit {
@@ -288,6 +289,7 @@ impl Drawing<'_> {
             let text = match rank {
                 Rank::Failed => format!("{indent}✗ {count} more failed"),
                 Rank::Active => format!("{indent}▸ {count} more under way"),
+                Rank::Queued => format!("{indent}▹ {count} have not had their turn"),
                 Rank::Skipped => format!("{indent}↷ {count} skipped"),
                 Rank::Done => format!("{indent}✓ {count} completed"),
             };
@@ -385,6 +387,21 @@ impl Drawing<'_> {
         }
     }
 
+    fn rank(&self, task: &TaskView) -> Rank {
+        let record = &task.record;
+        let has_begun = |id: &ExecutionId| {
+            let progress = self.watched.progress.get(id);
+            self.watched.runs.contains_key(id) || progress.is_some_and(|at| at.attempt > 0)
+        };
+        match record.status {
+            Status::Completed => Rank::Done,
+            Status::Skipped | Status::Cancelled => Rank::Skipped,
+            status if status.is_terminal() => Rank::Failed,
+            _ if record.execution.as_ref().is_none_or(has_begun) => Rank::Active,
+            _ => Rank::Queued,
+        }
+    }
+
     fn progress(&self, id: ExecutionId) -> String {
         let Some(progress) = self.watched.progress.get(&id) else {
             return String::new();
@@ -406,15 +423,6 @@ impl Drawing<'_> {
 
 fn because(error: Option<&Failure>) -> String {
     error.map_or_else(String::new, |error| format!(": {}", error.message))
-}
-
-fn rank(task: &TaskView) -> Rank {
-    match task.record.status {
-        Status::Completed => Rank::Done,
-        Status::Skipped | Status::Cancelled => Rank::Skipped,
-        status if status.is_terminal() => Rank::Failed,
-        _ => Rank::Active,
-    }
 }
 
 /// The bar of a task with items, with what is in it.

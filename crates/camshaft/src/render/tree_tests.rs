@@ -152,13 +152,14 @@ fn a_run_is_a_tree_with_everything_that_is_under_way() {
 
 #[test]
 fn a_thousand_tasks_fit_the_screen_and_what_matters_is_shown() {
-    let tasks: Vec<Value> = (0..1_000)
+    let tasks: Vec<Value> = (0..1_000u32)
         .map(|n| match n {
             700 => task(
                 "t700",
                 "failed",
                 json!({"error": {"kind": "exit", "message": "exit status 3"}}),
             ),
+            995.. => task(&format!("t{n}"), "running", json!({"execution": id(n)})),
             990.. => task(&format!("t{n}"), "running", json!({})),
             n => task(&format!("t{n}"), "completed", json!({})),
         })

@@ -1,6 +1,7 @@
 //! The last lines that the steps of a run wrote.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use camshaft_model::ExecutionId;
@@ -28,15 +29,22 @@ type Key = (ExecutionId, u32);
 /// Reads the ends of streams.
 pub(super) struct Output<'a> {
     context: &'a Context,
-    /// Those that are read, by name.
-    read: HashMap<Key, String>,
+    /// How many streams are read of each attempt.
+    read: HashMap<Key, usize>,
     pages: FuturesUnordered<BoxFuture<'a, Page>>,
     pub(super) lines: VecDeque<String>,
 }
 
-struct Page {
+/// One stream of an attempt, with the name of its step.
+#[derive(Clone)]
+struct Source {
     key: Key,
     stream: OutputStream,
+    name: Arc<str>,
+}
+
+struct Page {
+    source: Source,
     bytes: Vec<u8>,
     next: Option<u64>,
     over: bool,
@@ -58,10 +66,13 @@ impl<'a> Output<'a> {
         if self.read.len() >= MAX_READ || self.read.contains_key(&key) {
             return;
         }
-        self.read.insert(key, name.to_owned());
-        for stream in [OutputStream::Stdout, OutputStream::Stderr] {
-            self.pages
-                .push(page(self.context, key, stream, None).boxed());
+        let name: Arc<str> = name.into();
+        let streams = [OutputStream::Stdout, OutputStream::Stderr];
+        self.read.insert(key, streams.len());
+        for stream in streams {
+            let name = name.clone();
+            let source = Source { key, stream, name };
+            self.pages.push(page(self.context, source, None).boxed());
         }
     }
 
@@ -75,7 +86,7 @@ impl<'a> Output<'a> {
         let Some(page) = self.pages.next().await else {
             return;
         };
-        let name = self.read.get(&page.key).cloned().unwrap_or_default();
+        let name = &page.source.name;
         for line in String::from_utf8_lossy(&page.bytes).lines() {
             let line = line.trim_end();
             if line.is_empty() {
@@ -90,24 +101,22 @@ impl<'a> Output<'a> {
                 self.lines.pop_front();
             }
         }
-        if page.over {
-            // The other stream of the attempt may go on; its lines keep no name, its place is free.
-            self.read.remove(&page.key);
-        } else {
-            let next = page_after(self.context, &page);
-            self.pages.push(next);
+        if !page.over {
+            let next = self::page(self.context, page.source, page.next);
+            self.pages.push(next.boxed());
+        } else if let Some(streams) = self.read.get_mut(&page.source.key) {
+            *streams = streams.saturating_sub(1);
+            if *streams == 0 {
+                self.read.remove(&page.source.key);
+            }
         }
     }
 }
 
-fn page_after<'a>(context: &'a Context, before: &Page) -> BoxFuture<'a, Page> {
-    page(context, before.key, before.stream, before.next).boxed()
-}
-
-async fn page(context: &Context, key: Key, stream: OutputStream, offset: Option<u64>) -> Page {
+async fn page(context: &Context, source: Source, offset: Option<u64>) -> Page {
+    let (key, stream) = (source.key, source.stream);
     let mut page = Page {
-        key,
-        stream,
+        source,
         bytes: Vec::new(),
         next: offset,
         over: true,
