@@ -55,7 +55,7 @@ macro_rules! suite {
 
 suite! {
     sequences needs failures finally transitions items retries loops waits children cache control values
-    lessons
+    lessons mixed
 }
 
 #[test]
