@@ -8,45 +8,51 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use camshaft::pack;
-use camshaft::workflow_test::{Restarts, cases, run};
+use camshaft::workflow_test::{Case, Restarts, cases, run};
 use camshaft_model::definition::Catalog;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/conformance/cases")
 }
 
-fn core() -> Arc<Catalog> {
-    let core = pack::core_pack().unwrap();
-    Arc::new(Catalog {
+fn core() -> Result<Arc<Catalog>, String> {
+    let core = pack::core_pack().map_err(|problems| problems.to_string())?;
+    Ok(Arc::new(Catalog {
         packs: [(core.origin.pack.clone(), core)].into(),
-    })
+    }))
 }
 
-/// Runs the cases of a file; gives what did not hold, and how many there were.
-fn conform(file: &str) -> (String, usize) {
-    let bytes = fs::read(folder().join(file)).unwrap();
+fn cases_of(file: &str) -> Result<Vec<Case>, String> {
+    let bytes = fs::read(folder().join(file)).map_err(|error| format!("{file}: {error}"))?;
+    cases(file, &bytes).map_err(|problems| problems.to_string())
+}
+
+/// Runs the cases of a file.
+///
+/// # Errors
+/// What did not hold.
+fn conform(file: &str) -> Result<(), String> {
+    let packs = core()?;
     let wanted = std::env::var("CASE").unwrap_or_default();
-    let cases = match cases(file, &bytes) {
-        Ok(cases) => cases,
-        Err(problems) => return (problems.to_string(), 0),
-    };
-    let packs = core();
     let mut wrong = String::new();
-    for case in cases.iter().filter(|case| case.name.contains(&wanted)) {
-        let report = run(case, &packs, Restarts::All);
-        if !report.passed() {
-            let _ = writeln!(wrong, "\n{}", report.render());
+    for case in cases_of(file)? {
+        if case.name.contains(&wanted) {
+            let report = run(&case, &packs, Restarts::All);
+            if !report.passed() {
+                let _ = writeln!(wrong, "\n{}", report.render());
+            }
         }
     }
-    (wrong, cases.len())
+    if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 
 macro_rules! suite {
     ($($name:ident)*) => {
         $(#[test]
         fn $name() {
-            let (wrong, _) = conform(concat!(stringify!($name), ".yaml"));
-            assert!(wrong.is_empty(), "{wrong}");
+            if let Err(wrong) = conform(concat!(stringify!($name), ".yaml")) {
+                panic!("{wrong}");
+            }
         })*
 
         const FILES: &[&str] = &[$(concat!(stringify!($name), ".yaml"),)*];
@@ -68,13 +74,6 @@ fn every_file_is_in_the_suite_and_there_are_enough_cases() {
     let mut listed = FILES.to_vec();
     listed.sort_unstable();
     assert_eq!(there, listed);
-    let count: usize = FILES
-        .iter()
-        .map(|file| {
-            cases(file, &fs::read(folder().join(file)).unwrap())
-                .unwrap()
-                .len()
-        })
-        .sum();
+    let count: usize = FILES.iter().map(|file| cases_of(file).unwrap().len()).sum();
     assert!(count >= 120, "{count} cases");
 }
