@@ -3,8 +3,9 @@
 //! ```text
 //! arguments -> Cli (clap) -> verb.run(&Context) -> Client (HTTP) -> render -> Screen
 //! ```
-//! Only three things work without an engine that runs: `up`, which becomes one; `pack test`, which
-//! reads a folder; and `doctor --check`, which then opens the database itself. What they need from
+//! Only four things work without an engine that runs: `up`, which becomes one; `pack test` and
+//! `workflow`, which
+//! read files; and `doctor --check`, which then opens the database itself. What they need from
 //! the composition root comes in as [`Local`], so that verbs do not know how an engine is built.
 
 pub mod action;
@@ -30,6 +31,7 @@ pub mod trigger;
 pub mod up;
 pub mod watch;
 pub mod why;
+pub mod workflow;
 
 #[cfg(test)]
 mod testing;
@@ -138,6 +140,8 @@ enum Verb {
     #[command(subcommand)]
     Action(action::Action),
     #[command(subcommand)]
+    Workflow(workflow::Workflow),
+    #[command(subcommand)]
     Trigger(trigger::Trigger),
     #[command(subcommand)]
     Sensor(sensor::Sensor),
@@ -227,6 +231,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<ExitCode, CliError> {
         Verb::Enforcement(verb) => verb.run(context).await,
         Verb::Rule(verb) => verb.run(context).await,
         Verb::Action(verb) => verb.run(context).await,
+        Verb::Workflow(verb) => verb.run(context).await,
         Verb::Trigger(verb) => verb.run(context).await,
         Verb::Sensor(verb) => verb.run(context).await,
         Verb::Pack(verb) => verb.run(context).await,

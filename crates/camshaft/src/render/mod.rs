@@ -7,6 +7,7 @@
 
 pub mod escape;
 pub mod execution;
+pub mod graph;
 pub mod json;
 pub mod live;
 pub mod run;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Workflow;
@@ -73,7 +73,7 @@ pub enum OutputMode {
 }
 
 /// What a runtime is given to run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryPoint {
     /// A file, relative to the pack's folder (`actions/greet.py`), or absolute for an ad-hoc file.
@@ -89,7 +89,7 @@ pub enum EntryPoint {
 }
 
 /// How the delay between attempts grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backoff {
     /// Always the same.
@@ -102,7 +102,7 @@ pub enum Backoff {
 }
 
 /// Whether and when an attempt that did not complete is followed by another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryPolicy {
     /// How many tries there are, the first one included; at least 1.
     pub max_attempts: u32,
@@ -274,7 +274,7 @@ pub struct Trigger {
 }
 
 /// One condition on the payload of an event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Criterion {
     /// The path, such as `trigger.body.count`.
     pub path: String,

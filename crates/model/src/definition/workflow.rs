@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Criterion, RetryPolicy};
 use crate::{Object, Ref, Status};
 
 /// What an action whose runtime is `workflow` consists of.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Workflow {
     /// In the order of the file. A task is named by its place here wherever one names another.
     pub tasks: Vec<Task>,
@@ -24,7 +24,7 @@ pub struct Workflow {
 }
 
 /// One task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// Unique in its workflow: letters, digits, `_` and `-`.
     pub name: String,
@@ -51,7 +51,7 @@ pub struct Task {
 }
 
 /// What a task does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Work {
     /// Runs an action, which may be a workflow.
@@ -71,7 +71,7 @@ pub enum Work {
 }
 
 /// What lets a task start.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Entry {
     /// All of these must be met; with none, the task starts with the run.
@@ -81,7 +81,7 @@ pub enum Entry {
 }
 
 /// How many transitions must have arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Join {
     /// One: the task runs again for each.
@@ -93,7 +93,7 @@ pub enum Join {
 }
 
 /// A dependency on another task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Need {
     /// The other task's place in [`Workflow::tasks`].
     pub task: usize,
@@ -104,7 +104,7 @@ pub struct Need {
 }
 
 /// A transition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Next {
     /// An expression over `status`, `succeeded`, `failed`, `result`, `error` and the usual names. With
     /// none, the transition is taken if the task completed.
@@ -116,7 +116,7 @@ pub struct Next {
 }
 
 /// A fan-out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Items {
     /// Template of a list.
     pub over: Value,
@@ -130,7 +130,7 @@ pub struct Items {
 pub const DEFAULT_ITEM_CONCURRENCY: u32 = 16;
 
 /// What a failed item means for the others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnItemFailure {
     /// Those that run finish, no new ones start, and the task fails.
@@ -142,7 +142,7 @@ pub enum OnItemFailure {
 }
 
 /// When a result may be taken in place of running.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cache {
     /// Template of the key. Keys are apart for each workflow and task.
     pub key: String,
@@ -151,7 +151,7 @@ pub struct Cache {
 }
 
 /// A question to a person.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     /// Template of the text.
     pub prompt: String,
@@ -164,7 +164,7 @@ pub struct Question {
 }
 
 /// An event that a task waits for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Awaited {
     /// The kind of event.
     pub trigger: Ref,
@@ -179,7 +179,7 @@ pub struct Awaited {
 }
 
 /// What becomes of a task whose wait ran out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnTimeout {
     /// It is `timed_out`, which is a failure.
@@ -190,7 +190,7 @@ pub enum OnTimeout {
 }
 
 /// How often the graph of a run is run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cycles {
     /// What ends the laps.
     pub mode: LoopMode,
@@ -211,7 +211,7 @@ impl Default for Cycles {
 }
 
 /// What ends the laps of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LoopMode {
     /// There is one.

@@ -19,6 +19,8 @@ const ERRORS: &str = "errors";
 struct Known<'a> {
     parameters: Vec<&'a str>,
     variables: HashSet<&'a str>,
+    /// Those that a run starts with, in order.
+    initial: Vec<&'a str>,
     tasks: HashMap<&'a str, &'a Draft<'a>>,
     names: Vec<&'a str>,
 }
@@ -36,6 +38,7 @@ pub(super) fn check(
             .flat_map(Object::keys)
             .map(String::as_str)
             .collect(),
+        initial: vars.keys().map(String::as_str).collect(),
         variables: vars
             .keys()
             .chain(&texts.published)
@@ -73,6 +76,18 @@ fn wrong(path: &[String], text: &Text<'_>, known: &Known<'_>) -> Option<String> 
                 did_you_mean(name, known.parameters.iter().copied())
             ))
         }
+        "vars" if text.place == Place::Vars => {
+            let name = second?;
+            let own = text.cursor.path().strip_prefix("vars.")?;
+            let own = own.split(['.', '[']).next()?;
+            let earlier = known.initial.iter().take_while(|known| **known != own);
+            (!earlier.into_iter().any(|known| *known == name)).then(|| {
+                format!(
+                    "a variable sees those above it, and '{}' is not",
+                    shorten(name)
+                )
+            })
+        }
         "vars" => {
             let name = second.filter(|name| !known.variables.contains(name))?;
             Some(format!(
@@ -100,9 +115,7 @@ fn out_of_scope(name: &str, place: Place, known: &Known<'_>) -> String {
         ("item" | "item_index", _) => {
             "it is there in `with` of a task that has items, and nowhere else".to_owned()
         }
-        ("vars" | "tasks", Place::Vars) => {
-            "the variables are made before anything has run".to_owned()
-        }
+        ("tasks", Place::Vars) => "the variables are made before anything has run".to_owned(),
         ("result" | "status" | "error", Place::Publish | Place::Next) => {
             "in `publish` there is `result`; write the others under `next`".to_owned()
         }

@@ -28,7 +28,7 @@ impl Place {
     /// The names there, and what they are for people.
     pub(super) const fn names(self) -> &'static [&'static str] {
         match self {
-            Self::Vars => &["params", "run", "env", "secrets"],
+            Self::Vars => &["params", "vars", "run", "env", "secrets"],
             Self::Run | Self::Task => &["params", "vars", "tasks", "run", "env", "secrets"],
             Self::Item => &[
                 "params",
