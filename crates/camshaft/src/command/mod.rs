@@ -3,10 +3,10 @@
 //! ```text
 //! arguments -> Cli (clap) -> verb.run(&Context) -> Client (HTTP) -> render -> Screen
 //! ```
-//! Only four things work without an engine that runs: `up`, which becomes one; `pack test` and
-//! `workflow`, which
-//! read files; and `doctor --check`, which then opens the database itself. What they need from
-//! the composition root comes in as [`Local`], so that verbs do not know how an engine is built.
+//! Only a few things work without an engine that runs: `up`, which becomes one; `pack test` and
+//! `workflow`, which read files; and `doctor --check`, which then opens the database itself. What they
+//! need from the composition root comes in as [`Local`], so that verbs do not know how an engine is
+//! built.
 
 pub mod action;
 pub mod completions;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use camshaft_model::definition::{
-    Catalog, Loaded, Pack, PackSource, Problems, load_pack, load_packs,
+    Catalog, Loaded, Pack, PackSource, Problems, load_packs, load_pinned_pack,
 };
 use camshaft_model::port::store::PackRecord;
 use parking_lot::Mutex;
@@ -99,8 +99,9 @@ pub fn load_installed(records: &[PackRecord], world: &Catalog) -> Result<Vec<Loa
     Ok(load_packs(&sources, world, &EngineChecks)?)
 }
 
-/// Loads a version for the runs that are pinned to it: its actions, triggers and runtimes. What its
-/// rules name may be gone since it was current, so they are left out.
+/// Loads a version for the runs that are pinned to it: its actions, triggers and runtimes. What it
+/// names of other packs may be gone since it was current, so its rules are left out and what its
+/// workflows name is not asked for.
 ///
 /// # Errors
 /// The folder is gone or was edited, or this version of Camshaft refuses what is in it.
@@ -120,13 +121,7 @@ pub fn load_pinned(record: &PackRecord, world: &Catalog) -> Result<Arc<Pack>, Pa
             .map(|(name, pack)| (name.clone(), without_rules(pack)))
             .collect(),
     };
-    let loaded = load_pack(
-        &source.files,
-        source.dir,
-        source.hash,
-        &world,
-        &EngineChecks,
-    )?;
+    let loaded = load_pinned_pack(&source, &world, &EngineChecks)?;
     Ok(Arc::new(loaded.pack))
 }
 

@@ -13,7 +13,7 @@ pub mod problem;
 mod resolved;
 pub mod workflow;
 
-pub use load::{Checks, Loaded, PackFiles, PackSource, load_pack, load_packs};
+pub use load::{Checks, Loaded, PackFiles, PackSource, load_pack, load_packs, load_pinned_pack};
 pub use problem::{Position, Problem, Problems};
 pub use resolved::{
     Action, Backoff, Catalog, Criterion, EntryPoint, OutputMode, Pack, PackOrigin,

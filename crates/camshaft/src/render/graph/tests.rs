@@ -97,19 +97,23 @@ fn every_task_and_edge_is_in_every_drawing() {
         let workflow = workflow(text);
         let graph = Graph::new("demo.w", &workflow);
         let drawn = draw("demo.w", &workflow, Drawing::Text);
+        // The line of a task: its rails, then its name.
+        let line = |name: &str| {
+            let is_it = |line: &&str| {
+                let rest =
+                    line.trim_start_matches(['●', '│', '├', '─', '╰', '╯', '┴', '┼', '┤', ' ']);
+                line.contains('●') && rest.split_whitespace().next() == Some(name)
+            };
+            drawn
+                .lines()
+                .find(is_it)
+                .unwrap_or_else(|| panic!("{name}\n{drawn}"))
+        };
         for node in &graph.nodes {
-            assert!(drawn.contains(&format!("● {}", node.name)), "{drawn}");
+            assert!(line(&node.name).contains(&node.work), "{drawn}");
         }
         for edge in &graph.edges {
             let (from, to) = (&graph.nodes[edge.from].name, &graph.nodes[edge.to].name);
-            let line = |name: &str| {
-                let node = format!("● {name} ");
-                drawn
-                    .lines()
-                    .find(|line| line.contains(&node))
-                    .unwrap()
-                    .to_owned()
-            };
             let told =
                 line(to).contains(from.as_str()) || line(from).contains(&format!("back to {to}"));
             assert!(told, "{from} -> {to}\n{drawn}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::draft::{Draft, MANIFEST, whole_file};
 use super::workflow::link_workflow;
-use super::{Checks, Loaded};
+use super::{Checks, Loaded, Purpose};
 use crate::definition::authored::{AuthoredRule, BUILT_IN_RUNTIMES, Mapped, WORKFLOW};
 use crate::definition::problem::{Problem, Reporter, did_you_mean};
 use crate::definition::resolved::UseOf;
@@ -22,6 +22,7 @@ pub(super) fn link(
     drafts: Vec<Draft>,
     world: &Catalog,
     checks: &dyn Checks,
+    purpose: Purpose,
     problems: &mut Vec<Problem>,
 ) -> Vec<Loaded> {
     let mut catalog = world.clone();
@@ -35,16 +36,22 @@ pub(super) fn link(
         .flat_map(|draft| draft.declared.keys().cloned())
         .collect();
     let future = World { catalog, declared };
-    for draft in &drafts {
+    for draft in drafts.iter().filter(|_| purpose == Purpose::Current) {
         still_used(draft, world, &drafts, &future, problems);
     }
     drafts
         .into_iter()
-        .map(|draft| finish(draft, &future, checks, problems))
+        .map(|draft| finish(draft, &future, checks, purpose, problems))
         .collect()
 }
 
-fn finish(draft: Draft, world: &World, checks: &dyn Checks, problems: &mut Vec<Problem>) -> Loaded {
+fn finish(
+    draft: Draft,
+    world: &World,
+    checks: &dyn Checks,
+    purpose: Purpose,
+    problems: &mut Vec<Problem>,
+) -> Loaded {
     let Draft {
         mut pack,
         rules,
@@ -57,7 +64,9 @@ fn finish(draft: Draft, world: &World, checks: &dyn Checks, problems: &mut Vec<P
     for (file, workflow) in workflows {
         let reporter = Reporter::new(file);
         let action = link_workflow(workflow, world, checks, &reporter, &mut warnings);
-        problems.extend(reporter.into_found());
+        if purpose == Purpose::Current {
+            problems.extend(reporter.into_found());
+        }
         if let Some(known) = pack.actions.get_mut(&action.reference) {
             *known = Arc::new(Action {
                 origin: known.origin.clone(),

@@ -142,6 +142,32 @@ pub fn load_pack(
         .ok_or_else(|| Problems::of_file("pack.yaml", "nothing was loaded"))
 }
 
+/// Loads one pack that was current once, for the runs that are pinned to it. What its workflows name of
+/// other packs may be gone or different since: a task finds out when it starts.
+///
+/// # Errors
+/// Everything else that is wrong with it.
+pub fn load_pinned_pack(
+    source: &PackSource,
+    world: &Catalog,
+    checks: &dyn Checks,
+) -> Result<Loaded, Problems> {
+    let loaded = load(std::slice::from_ref(source), world, checks, Purpose::Pinned)?;
+    loaded
+        .into_iter()
+        .next()
+        .ok_or_else(|| Problems::of_file("pack.yaml", "nothing was loaded"))
+}
+
+/// What packs are loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To become current.
+    Current,
+    /// For runs that go on with what they started with.
+    Pinned,
+}
+
 /// Loads several packs together, in their order: all of them or none.
 ///
 /// # Errors
@@ -150,6 +176,15 @@ pub fn load_packs(
     sources: &[PackSource],
     world: &Catalog,
     checks: &dyn Checks,
+) -> Result<Vec<Loaded>, Problems> {
+    load(sources, world, checks, Purpose::Current)
+}
+
+fn load(
+    sources: &[PackSource],
+    world: &Catalog,
+    checks: &dyn Checks,
+    purpose: Purpose,
 ) -> Result<Vec<Loaded>, Problems> {
     let mut drafts: Vec<draft::Draft> = sources
         .iter()
@@ -160,7 +195,7 @@ pub fn load_packs(
         .flat_map(|draft| std::mem::take(&mut draft.problems))
         .collect();
     draft::same_pack_twice(&drafts, &mut problems);
-    let loaded = link::link(drafts, world, checks, &mut problems);
+    let loaded = link::link(drafts, world, checks, purpose, &mut problems);
     Problems::check(problems)?;
     Ok(loaded)
 }

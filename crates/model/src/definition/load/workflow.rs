@@ -312,8 +312,7 @@ fn link_trigger(
     let Work::WaitFor(awaited) = &mut workflow.tasks[wait.task].work else {
         return;
     };
-    let given = std::mem::take(&mut awaited.parameters);
-    match checks.trigger_parameters(trigger, given) {
+    match checks.trigger_parameters(trigger, awaited.parameters.clone()) {
         Ok(complete) => awaited.parameters = complete,
         Err(wrong) => {
             for problem in wrong {
