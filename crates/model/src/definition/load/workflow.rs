@@ -243,6 +243,16 @@ fn below(schema: Value, path: &[String]) -> Option<Value> {
     })
 }
 
+/// The action that a task is certain to run once it is its turn.
+fn certain(task: &Task) -> Option<&Ref> {
+    let guarded =
+        task.when.is_some() || task.items.is_some() || matches!(task.entry, Entry::Transitions(_));
+    match &task.work {
+        Work::Action { reference, .. } if !guarded => Some(reference),
+        _ => None,
+    }
+}
+
 /// A workflow that runs itself, and nothing in between that may end it.
 fn recursion(
     call: &Call,
@@ -251,20 +261,7 @@ fn recursion(
     world: &World,
     reporter: &Reporter,
 ) -> Option<Problem> {
-    fn certain(workflow: &Workflow) -> impl Iterator<Item = &Ref> {
-        workflow.tasks.iter().filter_map(|task| {
-            let guarded = task.when.is_some()
-                || task.items.is_some()
-                || matches!(task.entry, Entry::Transitions(_));
-            match &task.work {
-                Work::Action { reference, .. } if !guarded => Some(reference),
-                _ => None,
-            }
-        })
-    }
-    let called = &call.action.value;
-    certain(workflow).find(|reference| *reference == called)?;
-    let mut open = vec![called];
+    let mut open = vec![certain(workflow.tasks.get(call.task)?)?];
     let mut seen = BTreeSet::new();
     while let Some(reference) = open.pop() {
         if *reference == action.reference {
@@ -282,7 +279,7 @@ fn recursion(
             && let Some(found) = world.catalog.action(reference)
             && let Some(inner) = found.workflow()
         {
-            open.extend(certain(inner));
+            open.extend(inner.tasks.iter().filter_map(certain));
         }
     }
     None
