@@ -237,6 +237,13 @@ pub trait Store: Send + Sync {
         page: PageRequest<ExecutionId>,
     ) -> Result<Vec<Execution>, StoreError>;
 
+    /// How many items of each task of a run are in each status, without reading them. The places have
+    /// no item.
+    async fn item_counts(
+        &self,
+        run: ExecutionId,
+    ) -> Result<Vec<(TaskRef, Status, u32)>, StoreError>;
+
     /// How far a run of a workflow has come.
     async fn run(&self, id: ExecutionId) -> Result<Option<RunRecord>, StoreError>;
 

@@ -208,6 +208,29 @@ pub(super) fn children(
         .collect()
 }
 
+/// How many items of each task of a run are in each status.
+pub(super) fn item_counts(
+    connection: &Connection,
+    run: ExecutionId,
+) -> Result<Vec<(TaskRef, Status, u32)>> {
+    connection
+        .prepare_cached(
+            "SELECT lap, (SELECT text FROM name WHERE name.id = task), visit, status, count(*)
+             FROM execution INDEXED BY execution_by_parent
+             WHERE parent = ?1 AND item IS NOT NULL GROUP BY lap, task, visit, status",
+        )?
+        .query_map([run.bytes()], |row| {
+            let task = TaskRef {
+                lap: row.get(0)?,
+                name: row.get(1)?,
+                visit: row.get(2)?,
+                item: None,
+            };
+            Ok((task, codec::read_status(row, 3)?, row.get(4)?))
+        })?
+        .collect()
+}
+
 /// A page of executions, newest first.
 pub(super) fn page(
     connection: &Connection,

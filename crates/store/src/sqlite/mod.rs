@@ -39,7 +39,7 @@ use camshaft_model::port::store::{
 use camshaft_model::run::CachedResult;
 use camshaft_model::{
     Attempt, Enforcement, Event, EventId, Execution, ExecutionId, Inquiry, InquiryId, Ref,
-    RunRecord, StepEvent, TaskRecord, TaskRef, Timestamp,
+    RunRecord, Status, StepEvent, TaskRecord, TaskRef, Timestamp,
 };
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
@@ -255,6 +255,15 @@ impl Store for SqliteStore {
         let source = Source::whole(&self.artifacts);
         self.readers
             .read(move |c| execution::children(c, &source, parent, page))
+            .await
+    }
+
+    async fn item_counts(
+        &self,
+        run: ExecutionId,
+    ) -> Result<Vec<(TaskRef, Status, u32)>, StoreError> {
+        self.readers
+            .read(move |c| execution::item_counts(c, run))
             .await
     }
 

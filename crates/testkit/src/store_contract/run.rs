@@ -236,6 +236,46 @@ pub async fn ten_thousand_children_are_paged(home: &impl Home) {
     assert_eq!(listed, expected);
 }
 
+/// Only items of this run count, each start of a task for itself.
+pub async fn items_are_counted_by_task_and_status(home: &impl Home) {
+    let (store, maker) = (home.open(), Maker::new(58));
+    let (run, other) = (maker.waiting(), maker.waiting());
+    let mut changes = vec![
+        insert(&maker.child(&run, "single", None)),
+        insert(&maker.child(&other, "many", Some(0))),
+    ];
+    for item in 0..7 {
+        let mut child = maker.child(&run, "many", Some(item));
+        child.state.status = match item {
+            0..3 => Status::Completed,
+            3 => Status::Failed,
+            _ => Status::Requested,
+        };
+        changes.push(insert(&child));
+    }
+    changes.push(insert(&maker.child(&run, "more", Some(0))));
+    for change in changes {
+        apply(&*store, vec![change]).await;
+    }
+    let counts = store.item_counts(run.spec.id).await.unwrap();
+    assert!(counts.iter().all(|(task, _, _)| task.item.is_none()));
+    let mut counted: Vec<_> = counts
+        .iter()
+        .map(|(task, status, count)| (task.name.as_str(), *status, *count))
+        .collect();
+    counted.sort_unstable();
+    let more = maker.child(&run, "more", Some(0)).state.status;
+    assert_eq!(
+        counted,
+        [
+            ("many", Status::Requested, 3),
+            ("many", Status::Completed, 3),
+            ("many", Status::Failed, 1),
+            ("more", more, 1),
+        ]
+    );
+}
+
 /// Alone and with every other filter.
 pub async fn roots_are_listed_without_children(home: &impl Home) {
     let (store, maker) = (home.open(), Maker::new(56));

@@ -14,8 +14,8 @@ use camshaft_model::port::store::{
 };
 use camshaft_model::run::CachedResult;
 use camshaft_model::{
-    Attempt, Enforcement, Event, EventDraft, EventId, Execution, ExecutionId, Ref, StepEvent,
-    Timestamp,
+    Attempt, Enforcement, Event, EventDraft, EventId, Execution, ExecutionId, Ref, Status,
+    StepEvent, Timestamp,
 };
 use camshaft_model::{Inquiry, InquiryId, RunRecord, TaskRecord, TaskRef};
 use camshaft_testkit::ManualClock;
@@ -149,6 +149,9 @@ impl Store for World {
         _: ExecutionId,
         _: PageRequest<ExecutionId>,
     ) -> Result<Vec<Execution>, StoreError> {
+        unreachable!()
+    }
+    async fn item_counts(&self, _: ExecutionId) -> Result<Vec<(TaskRef, Status, u32)>, StoreError> {
         unreachable!()
     }
     async fn run(&self, _: ExecutionId) -> Result<Option<RunRecord>, StoreError> {

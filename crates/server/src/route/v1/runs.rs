@@ -52,11 +52,15 @@ pub(crate) async fn show(
     let store = api.engine.store();
     let mut run = store.run(id).await?.ok_or_else(|| no_run(&execution))?;
     let records = store.tasks(id).await?;
-    let mut counts = if records.iter().any(|record| record.items.is_some()) {
-        item_counts(&api, id).await?
-    } else {
-        HashMap::new()
-    };
+    let mut counts = HashMap::<TaskRef, Counts>::new();
+    if records.iter().any(|record| record.items.is_some()) {
+        for (task, status, count) in store.item_counts(id).await? {
+            counts
+                .entry(task)
+                .or_default()
+                .insert(status.as_str(), count);
+        }
+    }
     let open = InquiryFilter {
         statuses: vec![InquiryStatus::Open],
         run: Some(id),
@@ -123,34 +127,6 @@ pub(crate) fn no_run(execution: &Execution) -> Problem {
         Some(parent) => format!("It is a task of the run {parent}"),
         None => format!("GET /api/v1/executions/{} shows it", spec.id),
     })
-}
-
-/// How many items of each task with items are in each status.
-async fn item_counts(api: &Api, run: ExecutionId) -> Result<HashMap<TaskRef, Counts>, Problem> {
-    let mut counts = HashMap::<TaskRef, Counts>::new();
-    let mut page = PageRequest {
-        after: None,
-        limit: MAX_LIMIT,
-    };
-    loop {
-        let children = api.engine.store().children(run, page).await?;
-        page.after = children.last().map(|child| child.spec.id);
-        let is_last = children.len() < MAX_LIMIT as usize;
-        for child in children {
-            let Some(task) = child.spec.task.as_ref().filter(|task| task.item.is_some()) else {
-                continue;
-            };
-            let task = TaskRef {
-                item: None,
-                ..task.clone()
-            };
-            let of_task = counts.entry(task).or_default();
-            *of_task.entry(child.state.status.as_str()).or_default() += 1;
-        }
-        if is_last {
-            return Ok(counts);
-        }
-    }
 }
 
 #[derive(Debug, Deserialize)]
