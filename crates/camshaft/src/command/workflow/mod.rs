@@ -1,7 +1,8 @@
-//! `camshaft workflow`: validate, graph.
+//! `camshaft workflow`: validate, graph, test.
 
 mod graph;
 mod source;
+mod test;
 mod validate;
 
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ use crate::exit::CliError;
 pub enum Workflow {
     Validate(validate::Validate),
     Graph(graph::Graph),
+    Test(test::Test),
 }
 
 impl Workflow {
@@ -23,6 +25,7 @@ impl Workflow {
         match self {
             Self::Validate(verb) => verb.run(context).await,
             Self::Graph(verb) => verb.run(context).await,
+            Self::Test(verb) => verb.run(context),
         }
     }
 }
