@@ -18,7 +18,7 @@ use camshaft_model::definition::{Catalog, Pack};
 use camshaft_model::notice::Subscriber;
 use camshaft_model::port::clock::{Clock, Entropy};
 use camshaft_model::port::dispatch::OutputStream;
-use camshaft_model::port::store::{PackRecord, Store, StoreError, Violation};
+use camshaft_model::port::store::{Store, StoreError, Violation};
 use camshaft_model::{AttemptKey, ErrorCode, Output};
 use camshaft_store::SqliteStore;
 use camshaft_worker::process::Limits;
@@ -146,7 +146,9 @@ impl System {
         let logs = data.path().join("logs");
         let recovered = engine
             .recover(Recovery {
-                load_pack: &load_version,
+                load_pack: &|record| {
+                    pack::load_pinned(record, &engine.catalog()).map_err(|error| error.to_string())
+                },
                 outputs: &|key| kept_output(&logs, key),
             })
             .await
@@ -289,15 +291,6 @@ async fn load_packs(
     }
     engine.load(packs);
     Ok(())
-}
-
-/// A version of a pack that is not current any more.
-fn load_version(record: &PackRecord) -> Result<Arc<Pack>, String> {
-    let mut world = Catalog::default();
-    if let Ok(core) = pack::core_pack() {
-        world.packs.insert(core.origin.pack.clone(), core);
-    }
-    pack::load_pinned(record, &world).map_err(|error| error.to_string())
 }
 
 /// What the log files of an attempt that was cut off hold.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use camshaft_engine::handle::Pinned;
 use camshaft_model::ErrorCode;
 use camshaft_model::definition::Pack;
 use serde_json::Value;
@@ -49,6 +50,12 @@ pub trait PackService: Send + Sync {
     /// # Errors
     /// There is no such pack, or it cannot be removed.
     async fn remove(&self, pack: String) -> Result<(), PackError>;
+
+    /// The workflow in a file, in a version of its pack that is installed and not made current.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a definition in it is not valid.
+    async fn workflow(&self, file: PathBuf) -> Result<Pinned, PackError>;
 
     /// A version of a pack by its hash, current or not, for showing the runs that are pinned to it.
     ///

@@ -17,6 +17,7 @@ mod install;
 mod plan;
 pub mod service;
 mod set;
+pub mod standalone;
 mod watch;
 
 pub use checks::EngineChecks;
@@ -25,6 +26,7 @@ pub use folder::{Folder, hash_of, read};
 pub use install::{install, load_installed, load_pinned};
 pub use plan::{Candidate, Change, ChangeKind, PackPlan, PackVersion, plan};
 pub use set::{Use, load_folder, used_by_others};
+pub use standalone::workflow_of_file;
 pub use watch::{PackWatch, watch};
 
 use std::io;

@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use camshaft_engine::Engine;
-use camshaft_model::ErrorCode;
+use camshaft_engine::handle::Pinned;
 use camshaft_model::definition::{Catalog, Pack, Problem};
 use camshaft_model::port::clock::Clock;
 use camshaft_model::port::store::PackRecord;
+use camshaft_model::{ErrorCode, Timestamp};
 use camshaft_server::{PackError as Refused, PackService, ProblemItem};
 use serde_json::Value;
 
-use super::{Candidate, PackError, install, load_folder, load_pinned, plan, used_by_others};
+use super::{
+    Candidate, PackError, install, load_folder, load_pinned, plan, used_by_others, workflow_of_file,
+};
 
 /// The core pack belongs to the program and is never applied or removed.
 const CORE: &str = "core";
@@ -63,15 +66,7 @@ impl Packs {
             candidates
                 .into_iter()
                 .map(|candidate| {
-                    let origin = &candidate.pack.origin;
-                    let dir = install(&candidate.folder, &origin.pack, &data_dir)?;
-                    let record = PackRecord {
-                        pack: origin.pack.clone(),
-                        version: candidate.pack.version.clone(),
-                        hash: origin.hash.clone(),
-                        dir: dir.display().to_string(),
-                        applied_at: now,
-                    };
+                    let record = installed(&candidate, &data_dir, now)?;
                     Ok((candidate.pack, record))
                 })
                 .collect::<Result<Vec<_>, PackError>>()
@@ -89,6 +84,23 @@ impl Packs {
         }
         Ok(names)
     }
+}
+
+/// Keeps the files of a version.
+fn installed(
+    candidate: &Candidate,
+    data_dir: &Path,
+    now: Timestamp,
+) -> Result<PackRecord, PackError> {
+    let origin = &candidate.pack.origin;
+    let dir = install(&candidate.folder, &origin.pack, data_dir)?;
+    Ok(PackRecord {
+        pack: origin.pack.clone(),
+        version: candidate.pack.version.clone(),
+        hash: origin.hash.clone(),
+        dir: dir.display().to_string(),
+        applied_at: now,
+    })
 }
 
 fn is_current(world: &Catalog, pack: &Pack) -> bool {
@@ -175,6 +187,21 @@ impl PackService for Packs {
             .remove_pack(pack)
             .await
             .map_err(|error| refused(error.code, error.message))
+    }
+
+    async fn workflow(&self, file: PathBuf) -> Result<Pinned, Refused> {
+        let (world, data_dir) = (self.engine.catalog(), self.data_dir.clone());
+        let now = self.clock.now();
+        let pinned = blocking(move || {
+            let (action, candidate) = workflow_of_file(&file, &data_dir, &world)?;
+            let record = installed(&candidate, &data_dir, now)?;
+            Ok(Pinned {
+                action,
+                pack: candidate.pack,
+                record,
+            })
+        });
+        Ok(pinned.await?)
     }
 
     async fn version(&self, hash: String) -> Result<Arc<Pack>, Refused> {

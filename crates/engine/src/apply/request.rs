@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camshaft_model::definition::{Action, EntryPoint, ParameterDelivery, ParameterSchema};
+use camshaft_model::port::store::Change;
 use camshaft_model::{Adhoc, ErrorCode, ExecutionId, ExecutionSpec, ExecutionState, Ref};
 use serde_json::json;
 
@@ -41,9 +42,19 @@ impl State {
                 "an idempotency key has 1 to {MAX_KEY_LEN} characters"
             ));
         }
+        let mut version = None;
         let (action, adhoc) = match request.what {
             Requested::Action(reference) => (self.known_action(&reference)?, None),
             Requested::Adhoc(adhoc) => (Arc::new(adhoc_action(&adhoc)?), Some(adhoc)),
+            Requested::Pinned(pinned) => {
+                let action = pinned.pack.actions.get(&pinned.action).cloned();
+                let action = action.ok_or_else(|| {
+                    let message = format!("there is no action '{}' in it", pinned.action);
+                    ControlError::new(ErrorCode::NotFound, message)
+                })?;
+                version = Some(pinned);
+                (action, None)
+            }
         };
         let parameters =
             parameters::check(&action.parameters, request.parameters).map_err(|problems| {
@@ -63,6 +74,11 @@ impl State {
         let not_before = request.not_before.filter(|at| *at > context.now);
         let id = ExecutionId::new(context.entropy.uuid(context.now));
         let mut unit = Unit::default();
+        if let Some(pinned) = version {
+            let hash = pinned.record.hash.clone();
+            self.versions.entry(hash).or_insert(pinned.pack);
+            unit.changes.push(Change::PutPackVersion(pinned.record));
+        }
         if let Some(focus) = &mut self.focus {
             focus.insert(id);
         }

@@ -60,6 +60,19 @@ pub enum Requested {
     Action(Ref),
     /// A file without a definition. `runtime` may be empty: then the runtimes are asked in order.
     Adhoc(Adhoc),
+    /// An action of a version of a pack that is not made current by this.
+    Pinned(Box<Pinned>),
+}
+
+/// See [`Requested::Pinned`].
+#[derive(Debug, Clone)]
+pub struct Pinned {
+    /// The action.
+    pub action: Ref,
+    /// The version, loaded.
+    pub pack: Arc<Pack>,
+    /// The same for the database, so that the run finds it again after a restart.
+    pub record: PackRecord,
 }
 
 /// A request that was recorded.

@@ -244,7 +244,7 @@ fn requests() -> Value {
         json!({"type": "string", "minLength": 1, "maxLength": crate::body::MAX_IDEMPOTENCY_KEY});
     json!({
         "ExecutionRequest": asked(&[], &json!({
-            "action": reference("Ref"), "adhoc": reference("Adhoc"), "parameters": reference("Object"),
+            "action": reference("Ref"), "adhoc": reference("Adhoc"), "workflow": {"type": "string", "description": "a file with a workflow, absolute, on the server's machine"}, "parameters": reference("Object"),
             "priority": {"type": "integer", "minimum": -100, "maximum": 100},
             "not_before": reference("Time"), "idempotency_key": key,
         })),

@@ -1,22 +1,22 @@
 //! `camshaft run`: request an execution and, unless told not to, stay with it to its end.
 
+mod options;
 pub(super) mod parameters;
 pub(super) mod wait;
 
+pub(super) use options::Options;
 pub(super) use wait::{Whose, stay};
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use camshaft_model::{Ref, Timestamp};
+use camshaft_model::Ref;
 use clap::{ArgGroup, Args};
 use serde_json::{Map, Value, json};
 
 use super::Context;
-use super::context::duration;
 use crate::exit::CliError;
-use crate::render::{Format, execution, text_at};
 
 /// Run an action, or a file as it is, and see its output
 #[derive(Debug, Args)]
@@ -52,86 +52,20 @@ pub struct Run {
     /// A file to run as it is, and its arguments
     #[arg(last = true, value_name = "FILE", conflicts_with_all = ["reference", "parameters", "params"])]
     file: Vec<String>,
-    /// Stay until the execution has ended (the default)
-    #[arg(long, conflicts_with = "detach")]
-    wait: bool,
-    /// Write the execution's id and leave
-    #[arg(long)]
-    detach: bool,
-    /// How long to stay with it; a file is stopped then, an action goes on (its own deadline is in
-    /// its definition) [default: no limit]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    timeout: Option<Duration>,
-    /// From -100 to 100; higher goes first
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-100..=100))]
-    priority: Option<i32>,
-    /// Do not start before this instant
-    #[arg(long, value_name = "INSTANT")]
-    not_before: Option<Timestamp>,
-    /// Requests with the same key make one execution
-    #[arg(long, value_name = "KEY")]
-    idempotency_key: Option<String>,
-    /// Parameters as a JSON or YAML object; - for standard input
-    #[arg(long, value_name = "FILE")]
-    params: Option<String>,
-    /// A folder with packs to apply where no engine runs; may be given several times
-    #[arg(long, value_name = "DIR")]
-    packs: Vec<PathBuf>,
+    #[command(flatten)]
+    options: Options,
 }
 
 impl Run {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
-        let guest = context.engage(self.packs.clone())?;
-        if guest.is_some() && self.detach {
-            return Err(CliError::new(
-                camshaft_model::ErrorCode::Unreachable,
-                format!(
-                    "no engine runs on {}, so nobody would run it once this command has left",
-                    context.data_dir.display()
-                ),
-            )
-            .hint("start one with: camshaft up (or leave --detach out)"));
-        }
-        let mut body = match &self.reference {
+        let engaged = self.options.engage(context)?;
+        let body = match &self.reference {
             Some(action) => self.request_action(context, action).await?,
             None => self.request_file()?,
         };
-        body.extend(
-            self.priority
-                .map(|priority| ("priority".to_owned(), priority.into())),
-        );
-        body.extend(
-            self.not_before
-                .map(|at| ("not_before".to_owned(), at.to_string().into())),
-        );
-        let key = self.idempotency_key.as_deref();
-        let requested: Value = context
-            .client
-            .post("/executions", &Value::Object(body), key)
-            .await?;
-        let id = text_at(&requested, "/id").parse().map_err(|error| {
-            CliError::new(
-                camshaft_model::ErrorCode::Internal,
-                format!("the engine's answer: {error}"),
-            )
-        })?;
-        if self.detach {
-            return match context.format {
-                Format::Table => context
-                    .screen
-                    .text(&format!("{id}\n"))
-                    .map(|()| ExitCode::SUCCESS),
-                _ => context.show(&requested, execution::show),
-            };
-        }
         // A file's own deadline ends the execution; the end is waited for, however it comes.
-        let limit = self.timeout.filter(|_| self.reference.is_some());
-        let whose = if guest.is_some() {
-            Whose::Own
-        } else {
-            Whose::Theirs
-        };
-        stay(context, id, limit, whose).await
+        let limit = self.options.timeout.filter(|_| self.reference.is_some());
+        self.options.request(context, &engaged, body, limit).await
     }
 
     async fn request_action(
@@ -141,7 +75,7 @@ impl Run {
     ) -> Result<Map<String, Value>, CliError> {
         let given = parameters::read(
             parameters::PARAMETERS,
-            self.params.as_deref(),
+            self.options.params.as_deref(),
             &self.parameters,
         )?;
         let parameters = if given.needs_schema() {
@@ -164,7 +98,7 @@ impl Run {
         let here = std::env::current_dir().map_err(|error| {
             CliError::invalid(format!("the present folder is not known: {error}"))
         })?;
-        let adhoc = adhoc(&self.file, &here, self.timeout)?;
+        let adhoc = adhoc(&self.file, &here, self.options.timeout)?;
         Ok(Map::from_iter([("adhoc".to_owned(), adhoc)]))
     }
 }
@@ -227,7 +161,10 @@ mod tests {
         let run = parse(&["--timeout", "5s", "--", "./x.sh", "--flag", "a=b"]).unwrap();
         assert_eq!(run.file, ["./x.sh", "--flag", "a=b"]);
         assert_eq!(
-            parse(&["demo.greet", "--priority", "-5"]).unwrap().priority,
+            parse(&["demo.greet", "--priority", "-5"])
+                .unwrap()
+                .options
+                .priority,
             Some(-5)
         );
     }

@@ -1,10 +1,12 @@
 //! `POST /api/v1/executions` and `…/batch`: asking for executions.
 
+use std::path::PathBuf;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use camshaft_engine::handle::{ExecutionRequest, RequestAccepted, Requested};
+use camshaft_engine::handle::{ExecutionRequest, Pinned, RequestAccepted, Requested};
 use camshaft_model::{Adhoc, Object, Origin, Ref, Timestamp};
 use futures::future::join_all;
 use serde::Deserialize;
@@ -28,6 +30,7 @@ const MAX_TEXT: usize = 131_072;
 pub(crate) struct SubmitBody {
     action: Option<Ref>,
     adhoc: Option<AdhocBody>,
+    workflow: Option<PathBuf>,
     #[serde(default)]
     parameters: Object,
     #[serde(default)]
@@ -88,15 +91,28 @@ impl AdhocBody {
 }
 
 impl SubmitBody {
+    /// Loads the workflow of the file that is asked for, if one is.
+    async fn pinned(&mut self, api: &Api) -> Result<Option<Pinned>, Problem> {
+        match self.workflow.take() {
+            None => Ok(None),
+            Some(file) if file.is_absolute() => Ok(Some(api.packs.workflow(file).await?)),
+            Some(_) => Err(Problem::invalid(
+                "workflow must be an absolute path: the server does not know where you are",
+            )),
+        }
+    }
+
     fn read(
         self,
+        pinned: Option<Pinned>,
         header_key: Option<String>,
         trace_parent: Option<String>,
     ) -> Result<ExecutionRequest, Problem> {
-        let what = match (self.action, self.adhoc) {
-            (Some(action), None) => Requested::Action(action),
-            (None, Some(adhoc)) => Requested::Adhoc(adhoc.read()?),
-            _ => return Err(Problem::invalid("Give either action or adhoc")),
+        let what = match (self.action, self.adhoc, pinned) {
+            (Some(action), None, None) => Requested::Action(action),
+            (None, Some(adhoc), None) => Requested::Adhoc(adhoc.read()?),
+            (None, None, Some(pinned)) => Requested::Pinned(Box::new(pinned)),
+            _ => return Err(Problem::invalid("Give one of action, adhoc and workflow")),
         };
         if !(-100..=100).contains(&self.priority) {
             return Err(Problem::invalid(format!(
@@ -131,10 +147,11 @@ pub(crate) async fn one(
     Params(query): Params<SubmitQuery>,
     stopping: Stopping,
     headers: HeaderMap,
-    Body(body): Body<SubmitBody>,
+    Body(mut body): Body<SubmitBody>,
 ) -> Result<Response, Problem> {
     let wait = wait_of(query.wait.as_deref())?;
-    let request = body.read(idempotency_key(&headers)?, trace_parent(&headers))?;
+    let pinned = body.pinned(&api).await?;
+    let request = body.read(pinned, idempotency_key(&headers)?, trace_parent(&headers))?;
     let RequestAccepted {
         execution,
         duplicate,
@@ -175,11 +192,12 @@ pub(crate) async fn batch(
         .executions
         .into_iter()
         .enumerate()
-        .map(|(position, one)| {
+        .map(|(position, mut one)| {
             let key = key.as_ref().map(|key| format!("{key}/{position}"));
             let (api, trace) = (&api, trace.clone());
             async move {
-                let request = one.read(key, trace)?;
+                let pinned = one.pinned(api).await?;
+                let request = one.read(pinned, key, trace)?;
                 Ok::<_, Problem>(api.engine.request(request).await?)
             }
         });
@@ -202,8 +220,11 @@ mod tests {
     use super::*;
 
     fn read(body: Value) -> Result<ExecutionRequest, Problem> {
-        crate::body::parse::<SubmitBody>(body.to_string().as_bytes())?
-            .read(Some("header".to_owned()), None)
+        crate::body::parse::<SubmitBody>(body.to_string().as_bytes())?.read(
+            None,
+            Some("header".to_owned()),
+            None,
+        )
     }
 
     #[test]
