@@ -54,6 +54,25 @@ pub(crate) fn spawn_rate(script: &str, runs: usize, at_once: usize) -> Result<f6
     Ok(runs as f64 / began.elapsed().as_secs_f64())
 }
 
+/// How many `true` a second `xargs` runs, `at_once` at a time.
+pub(crate) fn xargs_rate(runs: usize, at_once: u32) -> Result<f64, Failure> {
+    let began = Instant::now();
+    let mut xargs = Command::new("xargs")
+        .args(["-n1", &format!("-P{at_once}"), "true"])
+        .stdin(Stdio::piped())
+        .spawn()?;
+    let lines: String = (0..runs).map(|run| format!("{run}\n")).collect();
+    xargs
+        .stdin
+        .take()
+        .ok_or("no standard input")?
+        .write_all(lines.as_bytes())?;
+    if !xargs.wait()?.success() {
+        return Err("xargs failed".into());
+    }
+    Ok(runs as f64 / began.elapsed().as_secs_f64())
+}
+
 /// One process at a time, in milliseconds at the median.
 pub(crate) struct Spawn {
     /// Until it is started.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 fn pack(dir: &Path) -> io::Result<()> {
-    for folder in ["actions", "triggers", "rules"] {
+    for folder in ["actions", "triggers", "rules", "workflows"] {
         fs::create_dir_all(dir.join(folder))?;
     }
     fs::write(dir.join("pack.yaml"), "ref: bench\nversion: 1.0.0\n")?;
@@ -40,4 +40,10 @@ pub(crate) fn rules(packs: &Path, rules: usize) -> io::Result<()> {
         rule(&dir, &format!("rule_{number}"), &criterion, "core.noop")?;
     }
     Ok(())
+}
+
+/// A workflow `bench.<name>` of these tasks, beside the shell actions.
+pub(crate) fn workflow(packs: &Path, name: &str, tasks: &str) -> io::Result<()> {
+    let text = format!("ref: bench.{name}\ntasks:\n{tasks}");
+    fs::write(packs.join(format!("bench/workflows/{name}.yaml")), text)
 }

@@ -3,9 +3,11 @@
 mod p1;
 mod p2;
 mod p3;
+mod p4;
 mod p6;
 mod p7;
 mod p8;
+mod p9;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -57,6 +59,11 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         measure: |bench| Box::pin(p3::measure(bench)),
     },
     Scenario {
+        id: "P4",
+        title: "workflows of 1,000 tasks beside and 100 after one another",
+        measure: |bench| Box::pin(p4::measure(bench)),
+    },
+    Scenario {
         id: "P6",
         title: "memory and start",
         measure: |bench| Box::pin(p6::measure(bench)),
@@ -70,5 +77,10 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         id: "P8",
         title: "bytes of 5,000 executions",
         measure: |bench| Box::pin(p8::measure(bench)),
+    },
+    Scenario {
+        id: "P9",
+        title: "a fan-out of 10,000 items, 16 at a time",
+        measure: |bench| Box::pin(p9::measure(bench)),
     },
 ];
