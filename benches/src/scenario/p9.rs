@@ -47,9 +47,11 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Sample>, Failure> {
     let tenth = ITEMS / 10;
     let rate = |from: Timestamp, to: Timestamp| tenth as f64 / to.since(from).as_secs_f64();
     let began = run.state.started_at.ok_or("a run without a start")?;
-    let (Some(first), Some(before_last), Some(last)) =
-        (ends.get(tenth - 1), ends.get(ITEMS - tenth - 1), ends.last())
-    else {
+    let (Some(first), Some(before_last), Some(last)) = (
+        ends.get(tenth - 1),
+        ends.get(ITEMS - tenth - 1),
+        ends.last(),
+    ) else {
         return Err(format!("{} of {ITEMS} items have ended", ends.len()).into());
     };
     let (first, last_tenth) = (rate(began, *first), rate(*before_last, *last));

@@ -66,7 +66,16 @@ impl Logs {
             Streams::Stderr => &[OutputStream::Stderr],
             Streams::Both => &[OutputStream::Stdout, OutputStream::Stderr],
         };
-        if let Some(run) = self.workflow(context).await? {
+        if let Some(run) = workflow(context, self.id).await? {
+            if self.attempt.is_some() {
+                return Err(CliError::invalid(
+                    "--attempt is for one execution, and this is a run of a workflow",
+                )
+                .hint(format!(
+                    "its executions are shown by: camshaft trace {}",
+                    self.id
+                )));
+            }
             let steps = Steps {
                 context,
                 run,
@@ -102,25 +111,32 @@ impl Logs {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
 
-    /// The execution, if it is a run of a workflow: then it has no output of its own.
-    async fn workflow(&self, context: &Context) -> Result<Option<Execution>, CliError> {
-        let path = format!("/executions/{}", self.id);
-        match context.client.read(&format!("{path}/run")).await {
-            Ok(_) if self.attempt.is_some() => Err(CliError::invalid(
-                "--attempt is for one execution, and this is a run of a workflow",
-            )
-            .hint(format!(
-                "its executions are shown by: camshaft trace {}",
-                self.id
-            ))),
-            Ok(_) => context
-                .client
-                .get(&path, &[], Duration::ZERO)
-                .await
-                .map(Some),
-            // Whatever else is wrong is said where the log itself is asked for.
-            Err(_) => Ok(None),
-        }
+/// Follows the output of every step of a run to its end; `false` if the execution is no run of a
+/// workflow.
+pub(super) async fn follow_run(context: &Context, id: ExecutionId) -> Result<bool, CliError> {
+    let Some(run) = workflow(context, id).await? else {
+        return Ok(false);
+    };
+    let steps = Steps {
+        context,
+        run,
+        streams: &[OutputStream::Stdout, OutputStream::Stderr],
+    };
+    steps.follow().await.map(|()| true)
+}
+
+/// The execution, if it is a run of a workflow: then it has no output of its own.
+async fn workflow(context: &Context, id: ExecutionId) -> Result<Option<Execution>, CliError> {
+    let path = format!("/executions/{id}");
+    match context.client.read(&format!("{path}/run")).await {
+        Ok(_) => context
+            .client
+            .get(&path, &[], Duration::ZERO)
+            .await
+            .map(Some),
+        // Whatever else is wrong is said where the log itself is asked for.
+        Err(_) => Ok(None),
     }
 }

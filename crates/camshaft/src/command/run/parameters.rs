@@ -21,7 +21,7 @@ pub(in crate::command) struct Kind {
 }
 
 /// Parameters of actions.
-pub(super) const PARAMETERS: Kind = Kind {
+pub(in crate::command) const PARAMETERS: Kind = Kind {
     noun: "parameter",
     code: ErrorCode::InvalidParameters,
     schema_hint: "camshaft action show lists the parameters",

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::command::Context;
 use crate::command::context::Query;
 use crate::command::logs::retry::Patience;
-use crate::command::logs::{FIRST_ATTEMPT, Follower, Until};
+use crate::command::logs::{FIRST_ATTEMPT, Follower, Until, follow_run};
 use crate::exit::CliError;
 use crate::render::{Format, escape, execution, text_at};
 
@@ -80,9 +80,11 @@ async fn stay_until(
     }
 }
 
-/// Copies both streams of every attempt to their ends and returns the execution.
+/// Copies both streams of every attempt to their ends, of every step if it is a run, and returns the
+/// execution.
 async fn end(context: &Context, id: ExecutionId) -> Result<Value, CliError> {
-    if context.format == Format::Table {
+    let is_run = context.format == Format::Table && follow_run(context, id).await?;
+    if context.format == Format::Table && !is_run {
         let mut attempt = FIRST_ATTEMPT;
         loop {
             copy(context, id, attempt).await?;
@@ -101,6 +103,13 @@ async fn end(context: &Context, id: ExecutionId) -> Result<Value, CliError> {
             .await
         {
             Ok(execution) if status(&execution).is_some_and(Status::is_terminal) => {
+                // What its steps wrote is on stdout; what it came to is nobody's output.
+                if let Some(result) = execution
+                    .get("result")
+                    .filter(|value| is_run && !value.is_null())
+                {
+                    context.screen.note(&format!("Result: {result}"));
+                }
                 return Ok(execution);
             }
             Ok(_) => patience = Patience::default(),

@@ -1,6 +1,7 @@
-//! `camshaft workflow`: validate, graph, test.
+//! `camshaft workflow`: validate, graph, test, run.
 
 mod graph;
+mod run;
 mod source;
 mod test;
 mod validate;
@@ -18,6 +19,7 @@ pub enum Workflow {
     Validate(validate::Validate),
     Graph(graph::Graph),
     Test(test::Test),
+    Run(run::Run),
 }
 
 impl Workflow {
@@ -26,6 +28,7 @@ impl Workflow {
             Self::Validate(verb) => verb.run(context).await,
             Self::Graph(verb) => verb.run(context).await,
             Self::Test(verb) => verb.run(context),
+            Self::Run(verb) => verb.run(context).await,
         }
     }
 }

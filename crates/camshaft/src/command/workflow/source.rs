@@ -9,7 +9,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use camshaft_model::definition::document::{self, Content};
 use camshaft_model::definition::{
     Action, Catalog, Pack, PackFiles, PackSource, Problem, Problems, load_packs,
 };
@@ -18,6 +17,7 @@ use serde_json::Value;
 
 use crate::command::Context;
 use crate::exit::{self, CliError};
+use crate::pack::standalone::{enclosing_pack, written_ref};
 use crate::pack::{self, Candidate, EngineChecks, PackError};
 
 /// How much of a hash is in the name of the folder of an installed pack.
@@ -276,33 +276,11 @@ fn load_alone(path: &Path, bytes: Vec<u8>, world: &World) -> Result<Found, CliEr
     Ok(found)
 }
 
-/// The folder of the pack that a file belongs to.
-fn enclosing_pack(path: &Path) -> Option<PathBuf> {
-    let real = path.canonicalize().ok()?;
-    let folder = real.parent()?;
-    let pack = folder.parent()?;
-    (folder.ends_with("workflows") && pack.join("pack.yaml").is_file()).then(|| pack.to_owned())
-}
-
 fn same_file(one: &Path, other: &Path) -> bool {
     match (one.canonicalize(), other.canonicalize()) {
         (Ok(one), Ok(other)) => one == other,
         _ => false,
     }
-}
-
-/// The ref that a definition says, before anything is checked.
-fn written_ref(bytes: &[u8]) -> Option<Ref> {
-    let Content::Mapping(entries) = document::parse(bytes).ok()?.content else {
-        return None;
-    };
-    entries
-        .into_iter()
-        .find(|entry| entry.key == "ref")
-        .and_then(|entry| match entry.value.content {
-            Content::Text(text) => text.parse().ok(),
-            _ => None,
-        })
 }
 
 fn mistakes(what: &str, problems: Problems) -> CliError {
