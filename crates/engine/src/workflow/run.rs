@@ -45,6 +45,8 @@ pub(crate) struct Run {
     pub(crate) active: BTreeMap<usize, Active>,
     pub(crate) kept: Kept,
     pub(crate) deadline: Option<Timestamp>,
+    /// Why tasks of this lap did not complete.
+    errors: BTreeMap<usize, String>,
     started_at: Timestamp,
     tasks: Namespace,
     vars: Namespace,
@@ -167,6 +169,7 @@ impl Run {
             active: BTreeMap::new(),
             kept: Kept::new(),
             deadline: None,
+            errors: BTreeMap::new(),
             started_at,
             tasks,
             vars,
@@ -298,6 +301,13 @@ impl Run {
         truth(when, &scope)
     }
 
+    /// Keeps why a task did not complete, for the error of the run.
+    pub(crate) fn note_error(&mut self, task: usize, end: &TaskEnd) {
+        if let Some(error) = &end.error {
+            self.errors.insert(task, error.message.clone());
+        }
+    }
+
     /// Makes what became of a task known to expressions.
     pub(crate) fn tell(&self, name: &str, end: &TaskEnd) {
         let message = end.error.as_ref().map(|error| &error.message);
@@ -317,7 +327,11 @@ impl Run {
     pub(crate) fn ending(&self, cause: &Cause) -> Ending {
         let name = |task: usize| self.task(task).map_or("?", |task| task.name.as_str());
         let message = match cause {
-            Cause::Task { task, status } => format!("task '{}' {}", name(*task), past(*status)),
+            Cause::Task { task, status } => {
+                let why = self.errors.get(task).map(|error| format!(": {error}"));
+                let (name, why) = (name(*task), why.unwrap_or_default());
+                format!("task '{name}' {}{why}", past(*status))
+            }
             Cause::Join { task, missing } => {
                 let missing: Vec<_> = missing
                     .iter()
@@ -398,6 +412,7 @@ impl Run {
         self.record.next_lap_at = None;
         self.dirty = true;
         self.kept.clear();
+        self.errors.clear();
         self.tasks.clear();
         self.frontier = Frontier::new(self.program.graph.clone(), self.program.workflow.clone());
         self.rescope();

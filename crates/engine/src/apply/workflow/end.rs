@@ -114,6 +114,7 @@ impl State {
         let handled = taken.is_some();
         let taken = taken.unwrap_or_default();
         run.tell(&record.task.name, &end);
+        run.note_error(task, &end);
         record.status = end.status;
         record.error.clone_from(&end.error);
         record.ended_at = Some(context.now);
