@@ -29,6 +29,8 @@
 //! # }
 //! ```
 
+mod workflow;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::future::Future;
@@ -52,6 +54,8 @@ use crate::exit::CliError;
 use crate::pack::service::Packs;
 use crate::wire::{Part, Parts, System};
 
+pub use workflow::{Handle, In, Workflow};
+
 /// How long what runs gets when the engine stops.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
@@ -61,6 +65,7 @@ pub struct Builder {
     native: NativeRegistry,
     actions: Vec<Action>,
     packs: Vec<PathBuf>,
+    workflows: Vec<Arc<Pack>>,
     subscribers: Vec<Arc<dyn Subscriber>>,
 }
 
@@ -76,6 +81,7 @@ impl Builder {
             native: NativeRegistry::new(),
             actions: Vec::new(),
             packs: Vec::new(),
+            workflows: Vec::new(),
             subscribers: Vec::new(),
         }
     }
@@ -134,17 +140,7 @@ impl Builder {
         F: Fn(NativeContext, P) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<R, E>> + Send + 'static,
     {
-        let name: Ref =
-            reference
-                .parse()
-                .map_err(|error: camshaft_model::reference::RefError| {
-                    CliError::invalid(error.to_string())
-                })?;
-        if name.pack() == "core" {
-            return Err(CliError::invalid(format!(
-                "'{name}': the pack 'core' belongs to Camshaft"
-            )));
-        }
+        let name = own_reference(reference)?;
         self.native = self.native.register(reference, function);
         let function = EntryPoint::Native(reference.to_owned());
         self.actions.push(Action {
@@ -154,17 +150,40 @@ impl Builder {
         Ok(self)
     }
 
+    /// Adds a workflow and the functions of its tasks. A run that an earlier life of the program left
+    /// is taken up if the definition is the same to the letter; else it stays as it is, and goes on
+    /// once a program brings the same definition again.
+    ///
+    /// # Errors
+    /// The workflow is not valid, or another workflow or action has the same pack in its ref.
+    pub fn workflow(mut self, workflow: Workflow) -> Result<Self, CliError> {
+        let (pack, native) = workflow.load(self.native)?;
+        self.native = native;
+        self.workflows.push(Arc::new(pack));
+        Ok(self)
+    }
+
     /// Starts the engine. Executions that an earlier life left are taken up.
     ///
     /// # Errors
     /// The data directory is in use, a pack is not valid, or the machine refuses a resource.
     pub async fn start(self) -> Result<Embedded, CliError> {
+        let mut native_packs = packs_of(self.actions);
+        for pack in self.workflows {
+            let name = &pack.origin.pack;
+            if native_packs.iter().any(|other| other.origin.pack == *name) {
+                return Err(CliError::invalid(format!(
+                    "two workflows, or a workflow and an action, are in the pack '{name}': give each workflow a pack of its own"
+                )));
+            }
+            native_packs.push(pack);
+        }
         let data = DataDir::hold(&self.config.data_dir)?;
         let system = System::start(Parts {
             config: self.config,
             data,
             native: self.native,
-            native_packs: packs_of(self.actions),
+            native_packs,
             api_url: String::new(),
             subscribers: self.subscribers,
             part: Part::Everything,
@@ -225,6 +244,21 @@ impl Embedded {
     }
 }
 
+/// A ref that a program may give to something of its own.
+fn own_reference(reference: &str) -> Result<Ref, CliError> {
+    let name: Ref = reference
+        .parse()
+        .map_err(|error: camshaft_model::reference::RefError| {
+            CliError::invalid(error.to_string())
+        })?;
+    if name.pack() == "core" {
+        return Err(CliError::invalid(format!(
+            "'{name}': the pack 'core' belongs to Camshaft"
+        )));
+    }
+    Ok(name)
+}
+
 /// A plain request for an action by the program that embeds the engine.
 pub fn request(action: Ref, parameters: Object) -> ExecutionRequest {
     ExecutionRequest {
@@ -278,3 +312,6 @@ impl From<camshaft_engine::handle::ControlError> for CliError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
