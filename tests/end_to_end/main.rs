@@ -31,3 +31,4 @@ mod runtimes;
 mod screen;
 mod sensors;
 mod watching;
+mod workflows;

@@ -148,7 +148,7 @@ mod tests {
         };
         let first = task("first", Work::Nothing, Entry::Needs(Vec::new()));
         let shown = shown_of(vec![first, load]);
-        assert_eq!(shown["loop"], json!({"mode": "once", "max_cycles": 0}));
+        assert_eq!(shown["loop"], json!({"mode": "once", "max_cycles": 1}));
         assert_eq!(
             shown["tasks"][1],
             json!({

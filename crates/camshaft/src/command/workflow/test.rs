@@ -284,7 +284,7 @@ cases:
                      0ms  step_finished   fetch success=false duration_ms=0 reason="gone"
                      0ms  task_failed     fetch status="failed" error="gone" duration_ms=0
                      0ms  step_skipped    load reason="the run had failed: task 'fetch' failed"
-                     0ms  task_failed     etl status="failed" error="task 'fetch' failed" duration_ms=0
+                     0ms  task_failed     etl status="failed" error="task 'fetch' failed: gone" duration_ms=0
         "#));
         assert!(stderr.contains("1 of 2 cases did not pass"), "{stderr}");
     }
