@@ -90,6 +90,32 @@ pub struct TaskRecord {
     pub ended_at: Option<Timestamp>,
 }
 
+impl TaskRecord {
+    /// A start of a task of which nothing more is known.
+    pub const fn new(
+        run: ExecutionId,
+        task: TaskRef,
+        status: Status,
+        started_at: Timestamp,
+    ) -> Self {
+        Self {
+            run,
+            task,
+            status,
+            execution: None,
+            items: None,
+            reason: None,
+            error: None,
+            result: None,
+            taken_from: None,
+            awaited: None,
+            until: None,
+            started_at,
+            ended_at: None,
+        }
+    }
+}
+
 /// Where a result comes from that was not made in this run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

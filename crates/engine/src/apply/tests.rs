@@ -436,21 +436,13 @@ fn task(name: &str, needs: &[usize], with: Value) -> workflow::Task {
         on: vec![Status::Completed],
         implied: false,
     });
+    let work = workflow::Work::Action {
+        reference: "t.work".parse().unwrap(),
+        with: with.as_object().cloned().unwrap(),
+    };
     workflow::Task {
-        name: name.to_owned(),
-        work: workflow::Work::Action {
-            reference: "t.work".parse().unwrap(),
-            with: with.as_object().cloned().unwrap(),
-        },
         entry: workflow::Entry::Needs(needs.collect()),
-        when: None,
-        items: None,
-        retry: None,
-        timeout: None,
-        publish: Object::new(),
-        cache: None,
-        finally: false,
-        next: Vec::new(),
+        ..workflow::Task::new(name, work)
     }
 }
 

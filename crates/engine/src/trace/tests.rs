@@ -70,19 +70,9 @@ fn execution(number: u128, task: Option<TaskRef>, times: [i64; 3]) -> Execution 
 
 fn record(task: TaskRef, execution: Option<u128>, times: [i64; 2]) -> TaskRecord {
     TaskRecord {
-        run: id(RUN),
-        task,
-        status: Status::Completed,
         execution: execution.map(id),
-        items: None,
-        reason: None,
-        error: None,
-        result: None,
-        taken_from: None,
-        awaited: None,
-        until: None,
-        started_at: at(times[0]),
         ended_at: Some(at(times[1])),
+        ..TaskRecord::new(id(RUN), task, Status::Completed, at(times[0]))
     }
 }
 
@@ -93,17 +83,8 @@ fn task(name: &str, needs: &[usize]) -> Task {
         implied: false,
     };
     Task {
-        name: name.to_owned(),
-        work: Work::Nothing,
         entry: Entry::Needs(needs.iter().map(need).collect()),
-        when: None,
-        items: None,
-        retry: None,
-        timeout: None,
-        publish: Object::new(),
-        cache: None,
-        finally: false,
-        next: Vec::new(),
+        ..Task::new(name, Work::Nothing)
     }
 }
 

@@ -13,19 +13,7 @@ use Status::{Abandoned, Cancelled, Completed, Failed, Skipped, TimedOut};
 
 /// A task without entry, to be filled in.
 pub(super) fn task(name: &str) -> Task {
-    Task {
-        name: name.to_owned(),
-        work: Work::Nothing,
-        entry: Entry::Needs(Vec::new()),
-        when: None,
-        items: None,
-        retry: None,
-        timeout: None,
-        publish: Object::new(),
-        cache: None,
-        finally: false,
-        next: Vec::new(),
-    }
+    Task::new(name, Work::Nothing)
 }
 
 /// A lap of a workflow that is written in words.

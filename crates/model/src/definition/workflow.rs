@@ -50,6 +50,25 @@ pub struct Task {
     pub next: Vec<Next>,
 }
 
+impl Task {
+    /// A task with nothing but what it does: it starts with the run.
+    pub fn new(name: impl Into<String>, work: Work) -> Self {
+        Self {
+            name: name.into(),
+            work,
+            entry: Entry::Needs(Vec::new()),
+            when: None,
+            items: None,
+            retry: None,
+            timeout: None,
+            publish: Object::new(),
+            cache: None,
+            finally: false,
+            next: Vec::new(),
+        }
+    }
+}
+
 /// What a task does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -119,23 +119,13 @@ fn runs_are_as_they_are_described() {
     same("TaskRef", &task());
     same("RunRecord", &run);
     same("Ending", &ending);
+    let place = TaskRef {
+        item: None,
+        ..task()
+    };
     let record = TaskRecord {
-        run: ID,
-        task: TaskRef {
-            item: None,
-            ..task()
-        },
-        status: Status::Running,
-        execution: None,
         items: Some(2),
-        reason: None,
-        error: None,
-        result: None,
-        taken_from: None,
-        awaited: None,
-        until: None,
-        started_at: Timestamp::default(),
-        ended_at: None,
+        ..TaskRecord::new(ID, place, Status::Running, Timestamp::default())
     };
     let task = Task {
         record,

@@ -145,26 +145,13 @@ impl Maker {
 
     /// A task that has just started.
     pub fn task(&self, run: ExecutionId, name: &str, lap: u32, visit: u32) -> TaskRecord {
-        TaskRecord {
-            run,
-            task: TaskRef {
-                lap,
-                name: name.into(),
-                visit,
-                item: None,
-            },
-            status: Status::Running,
-            execution: None,
-            items: None,
-            reason: None,
-            error: None,
-            result: None,
-            taken_from: None,
-            awaited: None,
-            until: None,
-            started_at: self.now(),
-            ended_at: None,
-        }
+        let task = TaskRef {
+            lap,
+            name: name.into(),
+            visit,
+            item: None,
+        };
+        TaskRecord::new(run, task, Status::Running, self.now())
     }
 
     /// A question that a task of a run asks.

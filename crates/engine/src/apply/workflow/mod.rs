@@ -364,21 +364,7 @@ impl Run {
         status: Status,
         context: &Context<'_>,
     ) -> TaskRecord {
-        TaskRecord {
-            run: self.id(),
-            task: self.place(name, visit),
-            status,
-            execution: None,
-            items: None,
-            reason: None,
-            error: None,
-            result: None,
-            taken_from: None,
-            awaited: None,
-            until: None,
-            started_at: context.now,
-            ended_at: None,
-        }
+        TaskRecord::new(self.id(), self.place(name, visit), status, context.now)
     }
 
     /// Says in the event log that a lap begins, where there may be more than one.

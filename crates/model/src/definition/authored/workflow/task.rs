@@ -7,7 +7,7 @@ use super::{Argument, AwaitedTrigger, Call, MAX_TASKS, argument_form, object_of}
 use crate::definition::decode::{Cursor, Fields, Located};
 use crate::definition::document::{Content, shorten};
 use crate::definition::workflow::{
-    Cache, DEFAULT_ITEM_CONCURRENCY, Entry, Items, Join, Need, OnItemFailure, Task, Work,
+    Cache, DEFAULT_ITEM_CONCURRENCY, Items, Join, Need, OnItemFailure, Task, Work,
 };
 use crate::{Object, Status};
 
@@ -89,19 +89,7 @@ pub(super) fn tasks<'a>(cursor: &Cursor<'a>, texts: &mut Texts<'a>) -> Option<Ve
 fn task<'a>(name: &str, place: usize, cursor: Cursor<'a>, texts: &mut Texts<'a>) -> Draft<'a> {
     check_name(name, &cursor);
     let mut draft = Draft {
-        task: Task {
-            name: name.to_owned(),
-            work: Work::Nothing,
-            entry: Entry::Needs(Vec::new()),
-            when: None,
-            items: None,
-            retry: None,
-            timeout: None,
-            publish: Object::new(),
-            cache: None,
-            finally: false,
-            next: Vec::new(),
-        },
+        task: Task::new(name, Work::Nothing),
         call: None,
         awaited: None,
         needs: None,
