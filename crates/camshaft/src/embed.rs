@@ -150,12 +150,10 @@ impl Builder {
         Ok(self)
     }
 
-    /// Adds a workflow and the functions of its tasks. A run that an earlier life of the program left
-    /// is taken up if the definition is the same to the letter; else it stays as it is, and goes on
-    /// once a program brings the same definition again.
+    /// Adds a workflow and the functions of its tasks. It has a pack of its own: the first part of its ref.
     ///
     /// # Errors
-    /// The workflow is not valid, or another workflow or action has the same pack in its ref.
+    /// The workflow is not valid.
     pub fn workflow(mut self, workflow: Workflow) -> Result<Self, CliError> {
         let (pack, native) = workflow.load(self.native)?;
         self.native = native;

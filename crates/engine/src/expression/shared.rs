@@ -42,6 +42,11 @@ impl Namespace {
         self.0.0.lock().insert(name.into(), value.0);
     }
 
+    /// Removes an entry.
+    pub fn remove(&self, name: &str) {
+        self.0.0.lock().remove(name);
+    }
+
     /// Removes every entry.
     pub fn clear(&self) {
         self.0.0.lock().clear();

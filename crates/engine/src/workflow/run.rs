@@ -234,25 +234,35 @@ impl Run {
         assignments: &Assignments,
         scope: &Scope,
     ) -> Result<(), String> {
-        let before = self.record.vars.clone();
+        let mut before = Vec::with_capacity(assignments.len());
         for (name, tree) in assignments {
             match tree.render(scope) {
                 Ok(value) => {
                     self.vars.set(name, Shared::new(&value));
-                    self.record.vars.insert(name.clone(), value);
+                    before.push((name, self.record.vars.insert(name.clone(), value)));
                     self.dirty = true;
                 }
                 Err(error) => {
-                    self.vars.clear();
-                    for (name, value) in &before {
-                        self.vars.set(name, Shared::new(value));
-                    }
-                    self.record.vars = before;
+                    before
+                        .into_iter()
+                        .rev()
+                        .for_each(|(name, value)| self.reset(name, value));
                     return Err(error.to_string());
                 }
             }
         }
         Ok(())
+    }
+
+    /// Gives a variable the value that it had, if it had one.
+    fn reset(&mut self, name: &str, value: Option<Value>) {
+        if let Some(value) = value {
+            self.vars.set(name, Shared::new(&value));
+            self.record.vars.insert(name.to_owned(), value);
+        } else {
+            self.vars.remove(name);
+            self.record.vars.shift_remove(name);
+        }
     }
 
     /// The names that every expression of the run can use.

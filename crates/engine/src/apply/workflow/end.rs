@@ -189,6 +189,10 @@ impl Run {
             return (end, None);
         };
         let name = &definition.name;
+        let publishes = end.status == Status::Completed && !expressions.publish.is_empty();
+        if !publishes && definition.next.is_empty() {
+            return (end, None);
+        }
         // Its own end is in scope by its name too.
         self.tell(name, &end);
         let scope = self.end_scope(&end);
