@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{EventId, ExecutionId, Object, Ref, StepScope, TaskRef, Timestamp};
+use crate::{ConstraintKey, EventId, ExecutionId, Object, Ref, StepScope, TaskRef, Timestamp};
 
 macro_rules! statuses {
     ($($variant:ident = $text:literal, $code:literal, $doc:literal;)*) => {
@@ -182,8 +182,59 @@ pub enum BlockedBy {
         /// The run, or the one above it, that somebody paused.
         run: ExecutionId,
     },
+    /// A constraint holds it.
+    Constraint(Box<HeldBy>),
+    /// Constraints that a broker retains are being fetched.
+    Gate,
     /// The engine is shutting down and starts nothing.
     Draining,
+}
+
+/// The constraint that holds an execution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldBy {
+    /// The label of the constraint.
+    pub id: String,
+    /// By what it is cleared.
+    #[serde(flatten)]
+    pub key: ConstraintKey,
+    /// What it demands, for people.
+    pub terms: String,
+    /// Who set it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Why, in their words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When it expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// When a limit of a rate allows the next start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<Timestamp>,
+}
+
+impl fmt::Display for HeldBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Constraint '{}' on {} holds it: {}",
+            self.id, self.key.scope, self.terms
+        )?;
+        if let Some(owner) = &self.owner {
+            write!(f, ", set by {owner}")?;
+        }
+        if let Some(reason) = &self.reason {
+            write!(f, " ({reason})")?;
+        }
+        if let Some(at) = self.next_at {
+            write!(f, ", next start at {at}")?;
+        }
+        if let Some(at) = self.expires_at {
+            write!(f, ", expires at {at}")?;
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for BlockedBy {
@@ -225,6 +276,8 @@ impl fmt::Display for BlockedBy {
                 )
             }
             Self::Paused { run } => write!(f, "The run {run} is paused"),
+            Self::Constraint(held) => held.fmt(f),
+            Self::Gate => f.write_str("The constraints that the broker holds are being fetched"),
             Self::Draining => f.write_str("The engine is shutting down"),
         }
     }

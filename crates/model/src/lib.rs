@@ -5,6 +5,7 @@
 //! one and this one on none of ours, so a word means the same in SQL, in JSON, on the command line
 //! and in an error.
 
+pub mod constraint;
 pub mod crash;
 pub mod definition;
 pub mod duration;
@@ -17,19 +18,24 @@ pub mod notice;
 pub mod port;
 pub mod reference;
 pub mod run;
+pub mod scope;
 pub mod step_event;
 pub mod timestamp;
 
+pub use constraint::{
+    Constraint, ConstraintChange, ConstraintError, ConstraintKey, ConstraintType, Rate, Terms, Via,
+};
 pub use enforcement::{Enforcement, EnforcementOutcome};
 pub use error_code::ErrorCode;
 pub use event::{Event, EventDraft, EventSource};
 pub use execution::{
     Adhoc, Attempt, AttemptKey, BlockedBy, Execution, ExecutionSpec, ExecutionState, Failure,
-    FailureKind, Origin, Output, Status, Transition,
+    FailureKind, HeldBy, Origin, Output, Status, Transition,
 };
 pub use id::{EnforcementId, EventId, ExecutionId, InquiryId};
 pub use reference::Ref;
 pub use run::{Inquiry, InquiryStatus, RunRecord, TakenFrom, TaskRecord, TaskRef};
+pub use scope::{Scope, ScopeError, ScopeKind, ScopeMatcher};
 pub use step_event::{StepEvent, StepEventDraft, StepEventType, StepScope};
 pub use timestamp::Timestamp;
 

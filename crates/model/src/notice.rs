@@ -1,6 +1,6 @@
 //! What the engine tells everybody after a commit: the message that travels on the in-process bus.
 
-use crate::{Enforcement, Event, Execution, StepEvent};
+use crate::{Constraint, ConstraintChange, Enforcement, Event, Execution, StepEvent, Timestamp};
 
 /// Something that has been committed. Never about what may yet fail.
 #[derive(Debug, Clone)]
@@ -13,6 +13,15 @@ pub enum Notice {
     Execution(std::sync::Arc<Execution>),
     /// A line was added to the event log of a run.
     Step(std::sync::Arc<StepEvent>),
+    /// A constraint was set, was cleared or expired.
+    Constraint {
+        /// The constraint as it is, or was.
+        constraint: std::sync::Arc<Constraint>,
+        /// What became of it.
+        change: ConstraintChange,
+        /// When.
+        at: Timestamp,
+    },
 }
 
 /// The subscriber's side of the bus. Synchronous: it must return at once; who needs I/O owns a

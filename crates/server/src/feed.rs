@@ -112,6 +112,7 @@ impl Subscriber for Feed {
                     line: Some(line.id),
                 });
             }
+            Notice::Constraint { .. } => {}
         }
     }
 }

@@ -18,8 +18,8 @@ use std::thread::JoinHandle;
 use camshaft_model::notice::{Notice, Subscriber};
 use camshaft_model::step_event::LogLevel;
 use camshaft_model::{
-    Enforcement, EnforcementOutcome, Event, Execution, ExecutionId, ExecutionSpec, Status,
-    StepEvent, StepEventType, StepScope, Timestamp, duration,
+    Constraint, ConstraintChange, Enforcement, EnforcementOutcome, Event, Execution, ExecutionId,
+    ExecutionSpec, Status, StepEvent, StepEventType, StepScope, Timestamp, duration,
 };
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
@@ -281,7 +281,10 @@ impl Tally {
                 Status::Failed | Status::TimedOut | Status::Abandoned => self.failed += 1,
                 _ => {}
             },
-            Notice::Event(_) | Notice::Enforcement(_) | Notice::Step(_) => {}
+            Notice::Event(_)
+            | Notice::Enforcement(_)
+            | Notice::Step(_)
+            | Notice::Constraint { .. } => {}
         }
     }
 
@@ -338,6 +341,11 @@ pub fn line(notice: &Notice, names: &Names, style: &LineStyle) -> Option<String>
         Notice::Enforcement(enforcement) => of_enforcement(enforcement),
         Notice::Execution(execution) => of_execution(execution, names)?,
         Notice::Step(event) => of_step(event, names)?,
+        Notice::Constraint {
+            constraint,
+            change,
+            at,
+        } => of_constraint(constraint, *change, *at),
     };
     let at = line
         .at
@@ -435,6 +443,31 @@ fn of_enforcement(enforcement: &Enforcement) -> Line {
         text,
         id,
         tone,
+    }
+}
+
+fn of_constraint(constraint: &Constraint, change: ConstraintChange, at: Timestamp) -> Line {
+    let (scope, terms) = (&constraint.scope, &constraint.terms);
+    let mut text = match change {
+        ConstraintChange::Set => format!("{scope}: {terms}"),
+        ConstraintChange::Cleared => format!("{scope}: {terms} cleared"),
+        ConstraintChange::Expired => format!("{scope}: {terms} expired"),
+    };
+    if change == ConstraintChange::Set {
+        if let Some(until) = constraint.expires_at {
+            text.push_str(" for ");
+            text.push_str(&duration::display(until.since(at)));
+        }
+        if let Some(reason) = &constraint.reason {
+            text.push_str(&format!(" ({reason})"));
+        }
+    }
+    Line {
+        at,
+        kind: "constraint",
+        text,
+        id: constraint.id.clone(),
+        tone: Tone::Plain,
     }
 }
 

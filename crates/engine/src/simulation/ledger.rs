@@ -146,6 +146,9 @@ impl Ledger {
             | Change::PutSensorState { .. }
             | Change::PutPack(_)
             | Change::RemovePack(_)
+            | Change::PutConstraint(_)
+            | Change::RemoveConstraint(_)
+            | Change::PutRateInstant { .. }
             | Change::SetRuleEnabled { .. } => {}
         }
     }

@@ -166,9 +166,10 @@ pub(super) fn waits_as(execution: &Execution) -> Part {
             BlockedBy::Resource { .. }
             | BlockedBy::Runtime { .. }
             | BlockedBy::Overlap { .. }
-            | BlockedBy::Paused { .. },
+            | BlockedBy::Paused { .. }
+            | BlockedBy::Constraint(_),
         ) => Part::Constraint,
         Some(BlockedBy::NotBefore { .. }) => Part::Delay,
-        Some(BlockedBy::Slots { .. } | BlockedBy::Draining) | None => Part::Queue,
+        Some(BlockedBy::Slots { .. } | BlockedBy::Gate | BlockedBy::Draining) | None => Part::Queue,
     }
 }

@@ -2,6 +2,7 @@
 //! implementation lives in `store`, `worker`, `link` or the binary and knows nothing of the engine.
 
 pub mod clock;
+pub mod constraint;
 pub mod dispatch;
 pub mod sensor;
 pub mod store;

@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use crate::run::CachedResult;
 use crate::{
-    Attempt, Enforcement, Event, EventId, Execution, ExecutionId, Inquiry, InquiryId,
-    InquiryStatus, Ref, RunRecord, Status, StepEvent, StepEventDraft, StepEventType, TaskRecord,
-    TaskRef, Timestamp, Transition,
+    Attempt, Constraint, ConstraintKey, Enforcement, Event, EventId, Execution, ExecutionId,
+    Inquiry, InquiryId, InquiryStatus, Ref, RunRecord, Status, StepEvent, StepEventDraft,
+    StepEventType, TaskRecord, TaskRef, Timestamp, Transition,
 };
 
 /// One change.
@@ -62,6 +62,17 @@ pub enum Change {
     PutPack(PackRecord),
     /// Forgets that a pack is current. Its versions stay for the runs that are pinned to them.
     RemovePack(String),
+    /// Records a constraint; one of the same key is replaced, and the instant of its rate kept.
+    PutConstraint(Box<Constraint>),
+    /// Forgets a constraint.
+    RemoveConstraint(ConstraintKey),
+    /// Records from when on a limit of a rate allows its next start, if there were no burst.
+    PutRateInstant {
+        /// The constraint, of which nothing happens if it is not recorded any more.
+        key: ConstraintKey,
+        /// The instant.
+        at: Timestamp,
+    },
     /// Overrides whether a rule is enabled; `None` goes back to what its definition says.
     SetRuleEnabled {
         /// The rule.
@@ -305,6 +316,10 @@ pub trait Store: Send + Sync {
 
     /// A version of a pack by its hash, current or not.
     async fn pack_version(&self, hash: String) -> Result<Option<PackRecord>, StoreError>;
+
+    /// Every constraint that is recorded, also such as have expired, and for limits of a rate the instant
+    /// that was last recorded.
+    async fn constraints(&self) -> Result<Vec<(Constraint, Option<Timestamp>)>, StoreError>;
 
     /// The rules whose definition is overridden, and how.
     async fn rule_overrides(&self) -> Result<Vec<(Ref, bool)>, StoreError>;

@@ -11,7 +11,8 @@ use rusqlite::{Connection, Result};
 use super::name::Names;
 use super::stage::Large;
 use super::{
-    attempt, cached, enforcement, event, execution, inquiry, pack, run, sensor, step_event, task,
+    attempt, cached, constraint, enforcement, event, execution, inquiry, pack, run, sensor,
+    step_event, task,
 };
 
 /// The writing connection with what the writer remembers of the database.
@@ -134,6 +135,11 @@ impl Applier {
             Change::RemovePack(name) => pack::remove(connection, name)?,
             Change::SetRuleEnabled { rule, enabled } => {
                 pack::set_rule_enabled(connection, rule, *enabled)?;
+            }
+            Change::PutConstraint(constraint) => constraint::put(connection, constraint)?,
+            Change::RemoveConstraint(key) => constraint::remove(connection, key)?,
+            Change::PutRateInstant { key, at } => {
+                constraint::put_rate_instant(connection, key, *at)?;
             }
             Change::PutRun(record) => run::put(connection, large, record)?,
             Change::PutTask(record) => task::put(connection, names, large, record)?,

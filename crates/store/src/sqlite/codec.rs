@@ -15,7 +15,10 @@ use super::stage::Large;
 /// The key under which a JSON text that is not an object is shown where an object is expected.
 const UNREADABLE: &str = "unreadable";
 
-fn unreadable(column: usize, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+pub(super) fn unreadable(
+    column: usize,
+    why: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
     Error::FromSqlConversionFailure(column, Type::Null, why.into())
 }
 

@@ -11,6 +11,7 @@ mod cached;
 mod check;
 mod checkpoint;
 mod codec;
+mod constraint;
 mod enforcement;
 mod error;
 mod event;
@@ -38,8 +39,8 @@ use camshaft_model::port::store::{
 };
 use camshaft_model::run::CachedResult;
 use camshaft_model::{
-    Attempt, Enforcement, Event, EventId, Execution, ExecutionId, Inquiry, InquiryId, Ref,
-    RunRecord, Status, StepEvent, TaskRecord, TaskRef, Timestamp,
+    Attempt, Constraint, Enforcement, Event, EventId, Execution, ExecutionId, Inquiry, InquiryId,
+    Ref, RunRecord, Status, StepEvent, TaskRecord, TaskRef, Timestamp,
 };
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
@@ -68,6 +69,7 @@ const STATEMENTS: usize = 64;
 const STEPS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/sqlite/01_first.sql")),
     M::up(include_str!("../../migrations/sqlite/02_runs.sql")),
+    M::up(include_str!("../../migrations/sqlite/03_constraints.sql")),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
@@ -361,6 +363,10 @@ impl Store for SqliteStore {
 
     async fn pack_version(&self, hash: String) -> Result<Option<PackRecord>, StoreError> {
         self.readers.read(move |c| pack::version(c, &hash)).await
+    }
+
+    async fn constraints(&self) -> Result<Vec<(Constraint, Option<Timestamp>)>, StoreError> {
+        self.readers.read(constraint::all).await
     }
 
     async fn rule_overrides(&self) -> Result<Vec<(Ref, bool)>, StoreError> {

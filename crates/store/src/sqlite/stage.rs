@@ -121,6 +121,9 @@ fn parts(change: &Change) -> [Option<Part<'_>>; 2] {
         | Change::PutSensorState { .. }
         | Change::PutPack(_)
         | Change::RemovePack(_)
+        | Change::PutConstraint(_)
+        | Change::RemoveConstraint(_)
+        | Change::PutRateInstant { .. }
         | Change::SetRuleEnabled { .. } => [None, None],
     }
 }

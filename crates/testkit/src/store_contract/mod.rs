@@ -7,6 +7,7 @@
     reason = "a case fails by panicking"
 )]
 
+mod constraint;
 mod guard;
 mod maker;
 mod page;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use camshaft_model::port::store::{Change, Outcome, PageRequest, Store, StoreError, Transaction};
 use tokio::sync::oneshot;
 
+pub use constraint::*;
 pub use guard::*;
 pub use maker::Maker;
 pub use page::*;
@@ -39,6 +41,7 @@ macro_rules! store_contract {
     ($home:expr) => {
         $crate::store_contract!(@cases $home;
             what_is_stored_is_read_back_whole, attempts_are_recorded_once, sensors_packs_and_overrides_are_kept,
+            constraints_are_replaced_by_key_and_keep_the_instant_of_their_rate,
             step_events_of_a_transaction_have_no_gaps, what_was_acknowledged_survives_a_restart,
             epochs_rise_also_over_restarts, callbacks_are_called_once_and_in_order,
             a_repeated_event_is_refused, a_repeated_idempotency_key_is_refused, a_move_from_elsewhere_is_refused,

@@ -14,8 +14,8 @@ use camshaft_model::port::store::{
 };
 use camshaft_model::run::CachedResult;
 use camshaft_model::{
-    Attempt, Enforcement, Event, EventDraft, EventId, Execution, ExecutionId, Ref, Status,
-    StepEvent, Timestamp,
+    Attempt, Constraint, Enforcement, Event, EventDraft, EventId, Execution, ExecutionId, Ref,
+    Status, StepEvent, Timestamp,
 };
 use camshaft_model::{Inquiry, InquiryId, RunRecord, TaskRecord, TaskRef};
 use camshaft_testkit::ManualClock;
@@ -208,6 +208,9 @@ impl Store for World {
     }
     async fn pack_version(&self, _: String) -> Result<Option<PackRecord>, StoreError> {
         unreachable!()
+    }
+    async fn constraints(&self) -> Result<Vec<(Constraint, Option<Timestamp>)>, StoreError> {
+        Ok(Vec::new())
     }
     async fn rule_overrides(&self) -> Result<Vec<(Ref, bool)>, StoreError> {
         unreachable!()

@@ -1,0 +1,63 @@
+//! Constraints.
+
+use std::time::Duration;
+
+use camshaft_model::port::store::Change;
+use camshaft_model::{Constraint, ConstraintType, Terms, Timestamp, Via};
+use serde_json::{Value, json};
+
+use super::{Home, Maker, apply};
+
+fn constraint(maker: &Maker, scope: &str, kind: ConstraintType, params: &Value) -> Constraint {
+    let scope = scope.parse().unwrap();
+    Constraint {
+        id: Constraint::default_id(&scope, kind),
+        terms: Terms::read(kind, params).unwrap(),
+        expires_at: None,
+        reason: None,
+        owner: None,
+        via: Via::Api,
+        set_at: maker.now(),
+        scope,
+    }
+}
+
+/// One of each key; what is replaced keeps the instant of its rate; all of it survives a restart.
+pub async fn constraints_are_replaced_by_key_and_keep_the_instant_of_their_rate(home: &impl Home) {
+    let (store, maker) = (home.open(), Maker::new(31));
+    let pause = constraint(&maker, "global", ConstraintType::Pause, &json!({}));
+    let rate = |text: &str| {
+        let params = json!({ "rate": text, "burst": 2 });
+        constraint(&maker, "task:api_*", ConstraintType::RateLimit, &params)
+    };
+    let slow = rate("10/m");
+    let fast = Constraint {
+        id: "a label".into(),
+        expires_at: Some(maker.now() + Duration::from_secs(60)),
+        reason: Some("quota".into()),
+        owner: Some("ana".into()),
+        via: Via::Mqtt,
+        ..rate("5/s")
+    };
+    let at = Timestamp::from_micros(1_795_224_509_590_123);
+    let (pause_key, key) = (pause.key(), slow.key());
+    let instant = |key| Change::PutRateInstant { key, at };
+    let changes = vec![
+        Change::PutConstraint(Box::new(pause.clone())),
+        Change::PutConstraint(Box::new(slow)),
+        instant(key.clone()),
+        Change::PutConstraint(Box::new(fast.clone())),
+    ];
+    apply(&*store, changes).await;
+    drop(store);
+
+    let store = home.open();
+    let kept = store.constraints().await.unwrap();
+    assert_eq!(kept, [(pause, None), (fast, Some(at))]);
+
+    let forget = |key| Change::RemoveConstraint(key);
+    // The instant of a constraint that is gone goes nowhere.
+    let changes = vec![forget(key.clone()), instant(key), forget(pause_key)];
+    apply(&*store, changes).await;
+    assert_eq!(store.constraints().await.unwrap(), []);
+}
