@@ -80,6 +80,10 @@ pub struct TaskRecord {
     pub result: Option<Arc<Value>>,
     /// Where a result comes from that was not made in this run.
     pub taken_from: Option<TakenFrom>,
+    /// The key under which its result will be kept for later runs, while it is under way. Not shown:
+    /// it may be made of what is secret.
+    #[serde(skip)]
+    pub cache_key: Option<String>,
     /// The event that is awaited, with its patterns rendered.
     pub awaited: Option<Value>,
     /// When the wait runs out.
@@ -108,6 +112,7 @@ impl TaskRecord {
             error: None,
             result: None,
             taken_from: None,
+            cache_key: None,
             awaited: None,
             until: None,
             started_at,

@@ -136,7 +136,10 @@ async fn every_large_value_is_in_a_file_and_is_read_back_whole() {
     );
     let list = store.inquiries(InquiryFilter::default(), page()).await;
     assert_eq!(list.unwrap(), [inquiry]);
-    assert_eq!(store.cached(cached.kept_at).await.unwrap(), [cached]);
+    assert_eq!(
+        store.cached(cached.kept_at, u64::MAX).await.unwrap(),
+        [cached]
+    );
     assert_eq!(store.check().await.unwrap(), []);
     // Eight of them were stored.
     assert!(bytes.len() < 3 * LARGE as u64, "{}", bytes.len());

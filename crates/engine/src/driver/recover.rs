@@ -8,6 +8,7 @@ use camshaft_model::{AttemptKey, Execution, ExecutionId, InquiryStatus, Output, 
 
 use super::Core;
 use crate::apply::workflow::RunRows;
+use crate::workflow::cache;
 
 /// So many rows are read at once.
 const PAGE: u32 = 1_000;
@@ -65,7 +66,8 @@ impl Core {
             });
         }
         let now = self.clock().now();
-        for cached in self.store().cached(now).await? {
+        let max_bytes = cache::MAX_CACHED_BYTES as u64;
+        for cached in self.store().cached(now, max_bytes).await? {
             self.alter(|state| state.cache.put(&cached, now));
         }
         let mut pending = Vec::new();

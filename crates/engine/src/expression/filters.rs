@@ -86,12 +86,13 @@ fn hash(value: &Value) -> Result<String, Error> {
         Some(text) => text.to_owned(),
         None => canonical(&to_json(value).map_err(refuse)?),
     };
-    Ok(hex(&Sha256::digest(text)))
+    Ok(sha256_hex(&text))
 }
 
-/// Bytes in hexadecimal, lower case.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// SHA-256 of a text, in hexadecimal, lower case.
+pub(crate) fn sha256_hex(text: &str) -> String {
+    let digest = Sha256::digest(text);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn b64decode(text: &str) -> Result<String, Error> {

@@ -26,6 +26,7 @@ mod tests;
 use serde_json::Value;
 
 pub use error::{ExpressionError, PathError};
+pub(crate) use filters::sha256_hex;
 pub use json::canonical;
 pub use names::NamePath;
 pub use scope::Scope;

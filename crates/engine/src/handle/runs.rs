@@ -361,6 +361,7 @@ pub(crate) fn as_kept(task: TaskRecord, result: Arc<Value>) -> TaskRecord {
         items: None,
         result: Some(result),
         taken_from: Some(TakenFrom::Run { of: task.run }),
+        cache_key: None,
         awaited: None,
         until: None,
         ..task

@@ -153,6 +153,20 @@ fn a_crash_after_any_commit_changes_neither_the_end_nor_its_instant() {
 }
 
 #[test]
+fn what_a_crash_cuts_off_and_is_not_idempotent_is_abandoned() {
+    let once = Action {
+        idempotent: false,
+        ..action()
+    };
+    let outcome = run(&Scenario {
+        crash_after: Some(1),
+        ..scenario(once, vec![returning(json!(1), 1)])
+    });
+    assert_eq!(outcome.complaints, Vec::<String>::new());
+    assert_eq!(ended(&outcome), (Status::Abandoned, 1, Duration::ZERO));
+}
+
+#[test]
 fn what_has_no_mock_or_is_refused_is_a_complaint() {
     let mut unmocked = scenario(action(), Vec::new());
     unmocked.acts.push(Act {

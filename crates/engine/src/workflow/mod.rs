@@ -8,7 +8,7 @@
 //! executions and rows is decided in `apply/workflow`; what is kept in the database is enough to make
 //! everything here anew at any instant.
 
-mod cache;
+pub(crate) mod cache;
 mod frontier;
 mod gather;
 mod graph;
@@ -16,6 +16,7 @@ mod items;
 mod program;
 mod reason;
 mod run;
+pub(crate) mod weight;
 
 #[cfg(test)]
 mod frontier_tests;

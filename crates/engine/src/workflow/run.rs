@@ -56,7 +56,6 @@ pub(crate) struct Run {
 /// A task that has started and not ended.
 pub(crate) struct Active {
     pub(crate) record: TaskRecord,
-    pub(crate) cache_key: Option<String>,
     pub(crate) work: ActiveWork,
 }
 

@@ -278,8 +278,10 @@ pub trait Store: Send + Sync {
         page: PageRequest<InquiryId>,
     ) -> Result<Vec<Inquiry>, StoreError>;
 
-    /// Every kept result that is good after this instant.
-    async fn cached(&self, now: Timestamp) -> Result<Vec<CachedResult>, StoreError>;
+    /// The kept results that are good after this instant, the one that expires last first, leaving out
+    /// those that would take their JSON past so many bytes.
+    async fn cached(&self, now: Timestamp, max_bytes: u64)
+    -> Result<Vec<CachedResult>, StoreError>;
 
     /// The attempts of an execution that have ended, in order, with their small outputs.
     async fn attempts(&self, id: ExecutionId) -> Result<Vec<Attempt>, StoreError>;

@@ -184,6 +184,11 @@ impl Source {
         }
     }
 
+    /// How many bytes there are behind a reference; 0 if there is no file.
+    pub(super) fn size(&self, reference: Reference) -> u64 {
+        self.artifacts.size(reference)
+    }
+
     /// The value behind a reference.
     pub(super) fn value(&self, reference: Reference) -> Result<Value, ArtifactError> {
         let Some(left) = &self.left else {

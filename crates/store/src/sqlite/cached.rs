@@ -44,21 +44,28 @@ pub(super) fn put(connection: &Connection, large: &Large, cached: &CachedResult)
         .map(drop)
 }
 
-/// Every kept result that is good after this instant, in the order in which they were kept. One whose
-/// file is lost is not there: its task runs again.
+/// The kept results that are good after this instant, the one that expires last first. One that would
+/// take what was read past `max_bytes` of JSON is left out, and so is one whose file is lost: their
+/// tasks run again.
 pub(super) fn good(
     connection: &Connection,
     source: &Source,
     now: Timestamp,
+    max_bytes: u64,
 ) -> Result<Vec<CachedResult>> {
     let mut statement = connection.prepare_cached(
         "SELECT key, result, kept_at, expires_at FROM cached_result
-         WHERE expires_at > ?1 ORDER BY id",
+         INDEXED BY cached_result_by_expiry WHERE expires_at > ?1 ORDER BY expires_at DESC, id DESC",
     )?;
     let mut rows = statement.query([now.as_micros()])?;
     let mut good = Vec::new();
+    let mut left = max_bytes;
     while let Some(row) = rows.next()? {
         let key: String = row.get(0)?;
+        match left.checked_sub(codec::size_of_large(row, 1, source)?) {
+            Some(rest) => left = rest,
+            None => continue,
+        }
         match codec::read_large(row, 1, source) {
             Ok(result) => good.push(CachedResult {
                 key,

@@ -86,6 +86,17 @@ pub(super) fn read_large(row: &Row<'_>, column: usize, source: &Source) -> Resul
     }
 }
 
+/// How many bytes of JSON [`read_large`] would read; 0 of a file that is not there.
+pub(super) fn size_of_large(row: &Row<'_>, column: usize, source: &Source) -> Result<u64> {
+    if let Some(reference) = reference(row, column)? {
+        return Ok(source.size(reference));
+    }
+    Ok(match row.get_ref(column)? {
+        ValueRef::Text(text) => text.len() as u64,
+        _ => 0,
+    })
+}
+
 /// The object behind [`large_object`].
 pub(super) fn read_large_object(row: &Row<'_>, column: usize, source: &Source) -> Result<Object> {
     if reference(row, column)?.is_none() {

@@ -70,6 +70,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/sqlite/01_first.sql")),
     M::up(include_str!("../../migrations/sqlite/02_runs.sql")),
     M::up(include_str!("../../migrations/sqlite/03_constraints.sql")),
+    M::up(include_str!("../../migrations/sqlite/04_cache_keys.sql")),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
@@ -308,10 +309,14 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn cached(&self, now: Timestamp) -> Result<Vec<CachedResult>, StoreError> {
+    async fn cached(
+        &self,
+        now: Timestamp,
+        max_bytes: u64,
+    ) -> Result<Vec<CachedResult>, StoreError> {
         let source = Source::whole(&self.artifacts);
         self.readers
-            .read(move |c| cached::good(c, &source, now))
+            .read(move |c| cached::good(c, &source, now, max_bytes))
             .await
     }
 

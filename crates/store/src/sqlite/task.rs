@@ -25,12 +25,12 @@ pub(super) fn put(
     connection
         .prepare_cached(
             "INSERT INTO task (run, lap, task, visit, status, execution, items, reason, error,
-             result, taken_from, awaited, until, started_at, ended_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+             result, taken_from, cache_key, awaited, until, started_at, ended_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
              ON CONFLICT (run, lap, task, visit) DO UPDATE SET status = excluded.status,
              execution = excluded.execution, items = excluded.items, reason = excluded.reason,
              error = excluded.error, result = excluded.result, taken_from = excluded.taken_from,
-             awaited = excluded.awaited, until = excluded.until,
+             cache_key = excluded.cache_key, awaited = excluded.awaited, until = excluded.until,
              started_at = excluded.started_at, ended_at = excluded.ended_at",
         )?
         .execute(params![
@@ -45,6 +45,7 @@ pub(super) fn put(
             json_or_null(record.error.as_ref())?,
             codec::large_or_null(large, record.result.as_deref())?,
             json_or_null(record.taken_from.as_ref())?,
+            record.cache_key,
             json_or_null(record.awaited.as_ref())?,
             time(record.until),
             record.started_at.as_micros(),
@@ -62,8 +63,8 @@ pub(super) fn of(
     connection
         .prepare_cached(
             "SELECT run, lap, (SELECT text FROM name WHERE name.id = task), visit, status,
-             execution, items, reason, error, result, taken_from, awaited, until, started_at,
-             ended_at FROM task WHERE run = ?1 ORDER BY id",
+             execution, items, reason, error, result, taken_from, cache_key, awaited, until,
+             started_at, ended_at FROM task WHERE run = ?1 ORDER BY id",
         )?
         .query_map([run.bytes()], |row| read(row, source))?
         .collect()
@@ -85,10 +86,11 @@ fn read(row: &Row<'_>, source: &Source) -> Result<TaskRecord> {
         error: codec::read_json(row, 8)?,
         result: codec::read_large(row, 9, source)?.map(Arc::new),
         taken_from: codec::read_json(row, 10)?,
-        awaited: codec::read_value(row, 11)?,
-        until: codec::read_time_or_null(row, 12)?,
-        started_at: codec::read_time(row, 13)?,
-        ended_at: codec::read_time_or_null(row, 14)?,
+        cache_key: row.get(11)?,
+        awaited: codec::read_value(row, 12)?,
+        until: codec::read_time_or_null(row, 13)?,
+        started_at: codec::read_time(row, 14)?,
+        ended_at: codec::read_time_or_null(row, 15)?,
     })
 }
 

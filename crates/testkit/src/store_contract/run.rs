@@ -111,6 +111,7 @@ pub async fn tasks_keep_the_order_of_their_starts(home: &impl Home) {
         error: Some(failure()),
         result: Some(Arc::new(Value::Null)),
         taken_from: Some(TakenFrom::Run { of: other }),
+        cache_key: Some("demo.etl/zeta/“k”\n".into()),
         awaited: Some(json!({"trigger": "core.webhook", "criteria": []})),
         until: Some(maker.now()),
         started_at: maker.now(),
@@ -395,7 +396,8 @@ async fn all_inquiries(store: &dyn Store, filter: &InquiryFilter) -> Vec<Inquiry
     }
 }
 
-/// A key has its newest result; what has expired is neither read nor kept; 10,000 at most.
+/// A key has its newest result; what has expired is neither read nor kept; 10,000 at most, and no more
+/// bytes than are asked for, of those that expire last.
 pub async fn cached_results_expire_and_the_oldest_go_first(home: &impl Home) {
     const KEPT: usize = 10_000;
     let (store, maker) = (home.open(), Maker::new(58));
@@ -410,16 +412,19 @@ pub async fn cached_results_expire_and_the_oldest_go_first(home: &impl Home) {
     let mut long = result("long ä".into(), 3_600);
     apply(&*store, vec![put(&long), put(&short)]).await;
     let before = short.kept_at;
-    let both = store.cached(before).await.unwrap();
+    let both = store.cached(before, u64::MAX).await.unwrap();
     assert_eq!(both, [long.clone(), short.clone()]);
-    let after = store.cached(short.expires_at).await.unwrap();
+    let after = store.cached(short.expires_at, u64::MAX).await.unwrap();
     assert_eq!(after, [long.clone()]);
 
     // A later one forgets what has expired by then, and replaces that of its own key.
     long.result = Arc::new(json!([0]));
     long.kept_at = short.expires_at;
     apply(&*store, vec![put(&long)]).await;
-    assert_eq!(store.cached(before).await.unwrap(), [long.clone()]);
+    assert_eq!(
+        store.cached(before, u64::MAX).await.unwrap(),
+        [long.clone()]
+    );
 
     let many: Vec<_> = (0..KEPT)
         .map(|number| result(number.to_string(), 3_600))
@@ -427,14 +432,24 @@ pub async fn cached_results_expire_and_the_oldest_go_first(home: &impl Home) {
     for some in many.chunks(500) {
         apply(&*store, some.iter().map(put).collect()).await;
     }
-    assert_eq!(store.cached(before).await.unwrap(), many);
+    let mut youngest_first = many.clone();
+    youngest_first.reverse();
+    assert_eq!(
+        store.cached(before, u64::MAX).await.unwrap(),
+        youngest_first
+    );
+    let two_nulls = 2 * "null".len() as u64 + 1;
+    assert_eq!(
+        store.cached(before, two_nulls).await.unwrap(),
+        youngest_first[..2]
+    );
     let last = result("one more".into(), 3_600);
     // The oldest becomes the youngest by being replaced.
     apply(&*store, vec![put(&many[0]), put(&last)]).await;
-    let kept = store.cached(before).await.unwrap();
+    let kept = store.cached(before, u64::MAX).await.unwrap();
     assert_eq!(kept.len(), KEPT);
-    assert_eq!(kept[0], many[2]);
-    assert_eq!(kept[KEPT - 2..], [many[0].clone(), last]);
+    assert_eq!(kept[0], last);
+    assert_eq!(kept[KEPT - 2..], [many[2].clone(), many[0].clone()]);
 }
 
 /// A run that was started with a folder of definitions finds them again.

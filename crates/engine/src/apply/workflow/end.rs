@@ -90,7 +90,6 @@ impl State {
         self.forget_wait(run.id(), task, &active);
         let ended = Ended {
             record: active.record,
-            cache_key: active.cache_key,
             end,
         };
         self.settle(run, task, ended, unit, context)
@@ -105,11 +104,7 @@ impl State {
         unit: &mut Unit,
         context: &Context<'_>,
     ) -> Vec<Step> {
-        let Ended {
-            mut record,
-            cache_key,
-            end,
-        } = ended;
+        let Ended { mut record, end } = ended;
         let (end, taken) = run.conclude_task(task, end);
         let handled = taken.is_some();
         let taken = taken.unwrap_or_default();
@@ -122,6 +117,7 @@ impl State {
         if !has_execution && end.status == Status::Completed {
             record.result = Some(end.result.clone());
         }
+        let cache_key = record.cache_key.take();
         if let Some(key) = cache_key.filter(|_| end.status == Status::Completed) {
             self.keep_result(run, task, key, &end, unit, context);
         }

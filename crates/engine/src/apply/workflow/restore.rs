@@ -168,11 +168,7 @@ impl State {
             }
             (Work::Nothing, _) => return None,
         };
-        Some(Active {
-            record,
-            cache_key: None,
-            work,
-        })
+        Some(Active { record, work })
     }
 }
 

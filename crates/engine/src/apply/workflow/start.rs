@@ -15,7 +15,9 @@ use crate::decision::Unit;
 use crate::expression::Scope;
 use crate::parameters;
 use crate::state::{Context, State};
-use crate::workflow::{Active, ActiveItems, ActiveWork, Fanout, Program, Run, TaskEnd, truth};
+use crate::workflow::{
+    Active, ActiveItems, ActiveWork, Fanout, Program, Run, TaskEnd, cache, truth,
+};
 
 /// What a task began, or how it ended before it did.
 pub(super) type Begun<T> = Result<T, Box<TaskEnd>>;
@@ -28,7 +30,6 @@ const MAX_ITEMS: usize = 100_000;
 /// A start of a task that ended with it.
 pub(super) struct Ended {
     pub(super) record: TaskRecord,
-    pub(super) cache_key: Option<String>,
     pub(super) end: TaskEnd,
 }
 
@@ -44,27 +45,17 @@ impl State {
     ) -> Option<Ended> {
         let name = run.task(task)?.name.clone();
         let mut record = run.record_of(&name, visit, Status::Running, context);
-        let mut cache_key = None;
         let begun = self
             .condition(run, task, &mut record)
-            .and_then(|()| self.cached(run, task, &mut record, &mut cache_key, context))
+            .and_then(|()| self.cached(run, task, &mut record, context))
             .and_then(|()| self.begin_task(run, task, &mut record, unit, context));
         match begun {
             Ok(work) => {
                 unit.changes.push(Change::PutTask(Box::new(record.clone())));
-                let active = Active {
-                    record,
-                    cache_key,
-                    work,
-                };
-                run.active.insert(task, active);
+                run.active.insert(task, Active { record, work });
                 None
             }
-            Err(end) => Some(Ended {
-                record,
-                cache_key,
-                end: *end,
-            }),
+            Err(end) => Some(Ended { record, end: *end }),
         }
     }
 
@@ -99,7 +90,6 @@ impl State {
         run: &Run,
         task: usize,
         record: &mut TaskRecord,
-        cache_key: &mut Option<String>,
         context: &Context<'_>,
     ) -> Begun<()> {
         let program = run.program.tasks.get(task);
@@ -115,12 +105,12 @@ impl State {
                 return Err(Box::new(TaskEnd::expression(message)));
             }
         };
-        let key = format!("{}/{name}/{text}", run.spec.action);
+        let key = cache::key(&run.spec.action, name, text);
         if let Some(result) = self.cache.get(&key, context.now) {
             record.taken_from = Some(TakenFrom::Cache);
             return Err(Box::new(TaskEnd::completed(result)));
         }
-        *cache_key = Some(key);
+        record.cache_key = Some(key);
         Ok(())
     }
 

@@ -173,7 +173,7 @@ impl Store for World {
     ) -> Result<Vec<Inquiry>, StoreError> {
         unreachable!()
     }
-    async fn cached(&self, _: Timestamp) -> Result<Vec<CachedResult>, StoreError> {
+    async fn cached(&self, _: Timestamp, _: u64) -> Result<Vec<CachedResult>, StoreError> {
         unreachable!()
     }
     async fn attempts(&self, _: ExecutionId) -> Result<Vec<Attempt>, StoreError> {
