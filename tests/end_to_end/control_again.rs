@@ -197,6 +197,50 @@ fn a_retry_may_keep_what_completed() {
     );
 }
 
+/// The pack was changed and removed since, and the engine was started again each time.
+#[test]
+fn a_retry_goes_by_the_definition_of_its_run_and_a_rerun_by_the_current_one() {
+    let site = row();
+    let engine = site.up();
+    let failed = site.done(["t.flow"]);
+    let run = id(&failed);
+    let file = site.path().join("alone.yaml");
+    let text = "ref: mine.alone\ntasks:\n  x: { action: t.note, with: { name: x } }\n";
+    fs::write(&file, text).expect("written");
+    let alone = site.json(["workflow", "run", &file.display().to_string()]);
+    assert_eq!(notes(&site), ["a", "b", "x"], "{alone}");
+    engine.kill();
+
+    let other = "ref: t.flow\ntasks:\n  z: { action: t.note, with: { name: z } }\n";
+    site.pack_file("t/workflows/flow.yaml", other);
+    fs::remove_file(site.path().join("fail-b")).expect("removed");
+    let engine = site.up();
+    let again = site.json(["execution", "rerun", id(&alone)]);
+    assert_eq!(site.ended(id(&again))["status"], "completed");
+    let again = site.json(["execution", "rerun", run]);
+    assert_eq!(site.ended(id(&again))["status"], "completed");
+    let retried = site.json(["execution", "retry", run, "--failed-only"]);
+    assert_eq!(site.ended(id(&retried))["status"], "completed");
+    assert_eq!(notes(&site)[3..], ["x", "z", "b", "c"]);
+    engine.kill();
+
+    fs::remove_dir_all(site.path().join("packs/t")).expect("removed");
+    let engine = site.up();
+    site.ok(["pack", "remove", "t"]);
+    let retried = site.json(["execution", "retry", run, "--from", "c"]);
+    assert_eq!(retried["pack_hash"], failed["pack_hash"]);
+    engine.kill();
+    // It is taken up by that definition too.
+    let _engine = site.up();
+    assert_eq!(site.ended(id(&retried))["status"], "completed");
+    assert_eq!(notes(&site).last().map(String::as_str), Some("c"));
+    let (code, text) = refused(
+        &site,
+        ["execution", "rerun", "exec_00000000000000000000000000"],
+    );
+    assert_eq!(code, 5, "{text}");
+}
+
 #[test]
 fn what_cannot_be_retried_is_refused() {
     let (site, _gate) = gated();

@@ -136,6 +136,9 @@ impl System {
             bus,
             clock: clock.clone(),
             entropy,
+            load_pack: Arc::new(|record, world| {
+                pack::load_pinned(record, world).map_err(|error| error.to_string())
+            }),
         };
         let engine = Engine::new(settings, world, &config.worker.id);
 
@@ -146,9 +149,6 @@ impl System {
         let logs = data.path().join("logs");
         let recovered = engine
             .recover(Recovery {
-                load_pack: &|record| {
-                    pack::load_pinned(record, &engine.catalog()).map_err(|error| error.to_string())
-                },
                 outputs: &|key| kept_output(&logs, key),
             })
             .await

@@ -198,7 +198,7 @@ impl PackService for Packs {
             Ok(Pinned {
                 action,
                 pack: candidate.pack,
-                record,
+                record: Some(record),
             })
         });
         Ok(pinned.await?)

@@ -75,9 +75,10 @@ impl State {
         let id = ExecutionId::new(context.entropy.uuid(context.now));
         let mut unit = Unit::default();
         if let Some(pinned) = version {
-            let hash = pinned.record.hash.clone();
+            let hash = pinned.pack.origin.hash.clone();
             self.versions.entry(hash).or_insert(pinned.pack);
-            unit.changes.push(Change::PutPackVersion(pinned.record));
+            unit.changes
+                .extend(pinned.record.map(Change::PutPackVersion));
         }
         if let Some(focus) = &mut self.focus {
             focus.insert(id);

@@ -17,6 +17,7 @@ use camshaft_model::{Execution, ExecutionId, Status, StepEvent};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
+use super::version::LoadPack;
 use crate::catalog::Wanted;
 use crate::decision::{Decision, Effect, Unit};
 use crate::state::{Context, State};
@@ -30,6 +31,7 @@ pub(crate) struct Ports {
     pub(crate) bus: Arc<dyn Publish>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) load_pack: Arc<LoadPack>,
 }
 
 /// Called with what became of one unit.
@@ -42,7 +44,7 @@ pub(crate) struct Core {
     ports: Ports,
     dispatch: OnceLock<Arc<dyn Dispatch>>,
     waiters: Mutex<HashMap<ExecutionId, Vec<oneshot::Sender<Arc<Execution>>>>>,
-    runtime: tokio::runtime::Handle,
+    pub(super) runtime: tokio::runtime::Handle,
     pub(super) wake: Notify,
     idle: Notify,
     pub(super) pulse_alive: AtomicBool,
@@ -71,6 +73,10 @@ impl Core {
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.ports.store
+    }
+
+    pub(super) fn load_pack(&self) -> Arc<LoadPack> {
+        self.ports.load_pack.clone()
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

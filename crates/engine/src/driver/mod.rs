@@ -12,6 +12,9 @@ mod core;
 mod pulse;
 mod recover;
 pub mod timers;
+mod version;
 
 pub(crate) use core::{Core, Ports};
 pub use recover::{Recovered, Recovery};
+pub use version::LoadPack;
+pub(crate) use version::VersionError;

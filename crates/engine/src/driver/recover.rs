@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use camshaft_model::definition::Pack;
-use camshaft_model::port::store::{InquiryFilter, PackRecord, PageRequest, StoreError};
+use camshaft_model::port::store::{InquiryFilter, PageRequest, StoreError};
 use camshaft_model::{AttemptKey, Execution, ExecutionId, InquiryStatus, Output, Status};
 
 use super::Core;
+use super::version::VersionError;
 use crate::apply::workflow::RunRows;
 use crate::workflow::cache;
 
@@ -16,8 +16,6 @@ const PAGE: u32 = 1_000;
 /// What recovery needs of the machine that it runs on. By the time it is called, processes of the
 /// earlier life have been found and killed.
 pub struct Recovery<'a> {
-    /// Loads a version of a pack that is not current any more.
-    pub load_pack: &'a (dyn Fn(&PackRecord) -> Result<Arc<Pack>, String> + Sync),
     /// What the log files of an attempt hold: standard output, standard error.
     pub outputs: &'a (dyn Fn(&AttemptKey) -> (Output, Output) + Sync),
 }
@@ -46,7 +44,7 @@ impl Core {
         let mut cut_off = Vec::new();
         let mut runs = Vec::new();
         for execution in self.store().unfinished().await? {
-            self.load_version(&execution, &recovery).await?;
+            self.load_version(&execution).await?;
             let (id, key) = (execution.spec.id, execution.key());
             // The first attempt has none before it.
             let attempts = match key.attempt {
@@ -137,31 +135,19 @@ impl Core {
         }))
     }
 
-    async fn load_version(
-        &self,
-        execution: &Execution,
-        recovery: &Recovery<'_>,
-    ) -> Result<(), StoreError> {
+    /// Loads the version that an execution is pinned to. One that cannot be loaded is no reason not to
+    /// take up the others.
+    async fn load_version(&self, execution: &Execution) -> Result<(), StoreError> {
         let Some(hash) = &execution.spec.pack_hash else {
             return Ok(());
         };
-        if self.read(|state| state.versions.contains_key(hash)) {
-            return Ok(());
+        match self.version(hash).await {
+            Err(VersionError::Store(error)) => Err(error),
+            Err(error) => {
+                tracing::error!(%error, "apply the pack again");
+                Ok(())
+            }
+            Ok(_) => Ok(()),
         }
-        let Some(record) = self.store().pack_version(hash.clone()).await? else {
-            return Ok(());
-        };
-        match (recovery.load_pack)(&record) {
-            Ok(pack) => self.alter(|state| {
-                state.versions.insert(hash.clone(), pack);
-            }),
-            Err(error) => tracing::error!(
-                pack = record.pack,
-                hash,
-                error,
-                "a version of a pack cannot be loaded"
-            ),
-        }
-        Ok(())
     }
 }

@@ -25,7 +25,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 
-use crate::driver::{Core, Ports, Recovered, Recovery};
+use crate::driver::{Core, LoadPack, Ports, Recovered, Recovery};
 use crate::rule::RuleTrial;
 use crate::state::{Settings, State};
 use crate::workflow::Kept;
@@ -71,8 +71,9 @@ pub struct Pinned {
     pub action: Ref,
     /// The version, loaded.
     pub pack: Arc<Pack>,
-    /// The same for the database, so that the run finds it again after a restart.
-    pub record: PackRecord,
+    /// The same for the database, so that the run finds it again after a restart; `None` if it is
+    /// recorded already.
+    pub record: Option<PackRecord>,
 }
 
 /// A request that was recorded.
@@ -180,6 +181,8 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     /// Ids and chance.
     pub entropy: Arc<dyn Entropy>,
+    /// Loads versions of packs that are not current any more.
+    pub load_pack: Arc<LoadPack>,
 }
 
 impl Engine {
@@ -192,6 +195,7 @@ impl Engine {
             bus: world.bus,
             clock: world.clock,
             entropy: world.entropy,
+            load_pack: world.load_pack,
         };
         let core = Core::new(
             State::new(settings, worker),

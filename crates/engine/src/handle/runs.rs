@@ -8,16 +8,18 @@ use camshaft_model::definition::document::shorten;
 use camshaft_model::definition::problem::did_you_mean;
 use camshaft_model::port::store::PageRequest;
 use camshaft_model::{
-    ErrorCode, Execution, ExecutionId, Inquiry, InquiryId, InquiryStatus, Origin, Ref, Status,
-    TakenFrom, TaskRecord, TaskRef,
+    ErrorCode, Execution, ExecutionId, ExecutionSpec, Inquiry, InquiryId, InquiryStatus, Origin,
+    Ref, Status, TakenFrom, TaskRecord, TaskRef,
 };
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::{
-    ControlError, Engine, ExecutionRequest, RequestAccepted, Requested, committed, unavailable,
+    ControlError, Engine, ExecutionRequest, Pinned, RequestAccepted, Requested, committed,
+    unavailable,
 };
 use crate::decision::Decision;
+use crate::driver::VersionError;
 use crate::state::{Context, State};
 use crate::workflow::Kept;
 
@@ -51,8 +53,9 @@ pub struct InquiryAnswer {
 }
 
 impl Engine {
-    /// Requests a new execution with the action and parameters of one that has ended. A run of a
-    /// workflow may keep what completed. Requests with the same key make one execution.
+    /// Requests a new execution with the action, in the same version, and parameters of one that has
+    /// ended. A run of a workflow may keep what completed. Requests with the same key make one
+    /// execution.
     ///
     /// # Errors
     /// It does not exist, has not ended, or its action or the task is gone.
@@ -69,32 +72,86 @@ impl Engine {
                 format!("{id} has not ended: it is {}", earlier.state.status),
             ));
         }
+        let what = self.as_it_ran(&earlier.spec).await?;
         let kept = match from {
             RetryFrom::Start => Kept::new(),
-            from => self.kept_of(&earlier, &from).await?,
+            from => self.kept_of(&earlier, &what, &from).await?,
         };
-        let spec = &earlier.spec;
-        let request = ExecutionRequest {
-            what: spec
-                .adhoc
-                .clone()
-                .map_or_else(|| Requested::Action(spec.action.clone()), Requested::Adhoc),
-            parameters: (*spec.parameters).clone(),
-            priority: spec.priority,
-            not_before: None,
-            idempotency_key,
-            origin: Origin::Retry { of: id },
-            trace_parent: None,
-        };
+        let request = again(&earlier.spec, what, idempotency_key, None);
         self.request_keeping(request, kept).await
     }
 
+    /// Requests what an execution was asked for once more, whatever became of it, with the definition
+    /// that is current now. Requests with the same key make one execution.
+    ///
+    /// # Errors
+    /// It does not exist, or its action is gone.
+    pub async fn rerun(
+        &self,
+        id: ExecutionId,
+        idempotency_key: Option<String>,
+        trace_parent: Option<String>,
+    ) -> Result<RequestAccepted, ControlError> {
+        let spec = self.stored(id).await?.spec;
+        let is_current = self.catalog().action(&spec.action).is_some();
+        // A workflow of a file is in no catalog.
+        let what = if is_current && spec.adhoc.is_none() {
+            Requested::Action(spec.action.clone())
+        } else {
+            self.as_it_ran(&spec).await?
+        };
+        self.request(again(&spec, what, idempotency_key, trace_parent))
+            .await
+    }
+
+    /// What to ask for so that an execution runs by the definition that it ran by before. What came
+    /// with the program is as it is in this one.
+    async fn as_it_ran(&self, spec: &ExecutionSpec) -> Result<Requested, ControlError> {
+        if let Some(adhoc) = &spec.adhoc {
+            return Ok(Requested::Adhoc(adhoc.clone()));
+        }
+        let current = Requested::Action(spec.action.clone());
+        let Some(hash) = &spec.pack_hash else {
+            return Ok(current);
+        };
+        let version = self.core.version(hash).await;
+        let version = version.map_err(|error| match error {
+            VersionError::Store(error) => unavailable(error),
+            error @ VersionError::Unloadable { .. } => {
+                let hint = format!(
+                    "run it by its current definition with: camshaft execution rerun {}",
+                    spec.id
+                );
+                ControlError::new(ErrorCode::Conflict, error.to_string()).hint(hint)
+            }
+        })?;
+        Ok(version.map_or(current, |pack| {
+            Requested::Pinned(Box::new(Pinned {
+                action: spec.action.clone(),
+                pack,
+                record: None,
+            }))
+        }))
+    }
+
     /// The tasks of a run that has ended whose results a new run may have without running them.
-    async fn kept_of(&self, earlier: &Execution, from: &RetryFrom) -> Result<Kept, ControlError> {
+    async fn kept_of(
+        &self,
+        earlier: &Execution,
+        what: &Requested,
+        from: &RetryFrom,
+    ) -> Result<Kept, ControlError> {
         let id = earlier.spec.id;
         let conflict = |message: String| ControlError::new(ErrorCode::Conflict, message);
         let reference = &earlier.spec.action;
-        let action = self.core.read(|state| state.known_action(reference))?;
+        let action = match what {
+            Requested::Pinned(pinned) => pinned.pack.actions.get(reference).cloned(),
+            Requested::Action(_) | Requested::Adhoc(_) => None,
+        };
+        let action = match action {
+            Some(action) => action,
+            None => self.core.read(|state| state.known_action(reference))?,
+        };
         let Some(workflow) = action.workflow() else {
             return Err(conflict(format!(
                 "{id} is no run of a workflow: there is nothing to keep"
@@ -275,6 +332,24 @@ impl Engine {
             self.settled().await?;
         }
         Ok(value)
+    }
+}
+
+/// A request like that of an earlier execution.
+fn again(
+    earlier: &ExecutionSpec,
+    what: Requested,
+    idempotency_key: Option<String>,
+    trace_parent: Option<String>,
+) -> ExecutionRequest {
+    ExecutionRequest {
+        what,
+        parameters: (*earlier.parameters).clone(),
+        priority: earlier.priority,
+        not_before: None,
+        idempotency_key,
+        origin: Origin::Retry { of: earlier.id },
+        trace_parent,
     }
 }
 

@@ -21,8 +21,8 @@ Examples:
   camshaft execution retry exec_01jd2x3f5k8m9n0p1q2r3s4t5v --failed-only --wait
   camshaft execution retry exec_01jd2x3f5k8m9n0p1q2r3s4t5v --from load
 
-A new execution with the same action and parameters is requested; the one that has ended stays as it
-is. With --failed-only every task that completed is kept with its result. With --from TASK those are
+A new execution with the same action, in the version that ran, and parameters is requested; the one
+that has ended stays as it is. 'rerun' takes the current version. With --failed-only every task that completed is kept with its result. With --from TASK those are
 kept that neither are TASK nor come after it. Without either, everything runs anew.")]
 pub struct Retry {
     /// The execution that has ended

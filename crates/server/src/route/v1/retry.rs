@@ -5,13 +5,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use camshaft_engine::RetryFrom;
-use camshaft_engine::handle::{ExecutionRequest, RequestAccepted, Requested};
-use camshaft_model::{ExecutionId, Origin};
+use camshaft_engine::handle::RequestAccepted;
+use camshaft_model::ExecutionId;
 use serde::Deserialize;
 
 use crate::body::{At, Raw, idempotency_key, parse, trace_parent};
 use crate::problem::Problem;
-use crate::route::v1::executions::{find, shown};
+use crate::route::v1::executions::shown;
 use crate::state::Api;
 
 /// What a retry keeps of a run.
@@ -60,21 +60,8 @@ pub(crate) async fn rerun(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let key = idempotency_key(&headers)?;
-    let spec = find(&api, id).await?.spec;
-    let what = spec
-        .adhoc
-        .clone()
-        .map_or_else(|| Requested::Action(spec.action.clone()), Requested::Adhoc);
-    let request = ExecutionRequest {
-        what,
-        parameters: (*spec.parameters).clone(),
-        priority: spec.priority,
-        not_before: None,
-        idempotency_key: key,
-        origin: Origin::Retry { of: id },
-        trace_parent: trace_parent(&headers),
-    };
-    answer(&api, api.engine.request(request).await?)
+    let parent = trace_parent(&headers);
+    answer(&api, api.engine.rerun(id, key, parent).await?)
 }
 
 fn answer(api: &Api, accepted: RequestAccepted) -> Result<Response, Problem> {
