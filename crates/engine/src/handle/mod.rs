@@ -1,5 +1,8 @@
 //! The engine as everybody else sees it.
 
+mod answer;
+mod error;
+mod request;
 mod runs;
 
 use std::collections::HashSet;
@@ -19,9 +22,8 @@ use camshaft_model::port::store::{
 };
 use camshaft_model::{
     Adhoc, AttemptKey, ErrorCode, Event, EventDraft, EventId, Execution, ExecutionId,
-    ExecutionSpec, Object, Origin, Ref, Status, Timestamp,
+    ExecutionSpec, Ref, Status,
 };
-use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 
@@ -30,140 +32,14 @@ use crate::rule::RuleTrial;
 use crate::state::{Settings, State};
 use crate::workflow::Kept;
 
+pub use answer::{Blocker, ComponentHealth, EventExplanation, ExecutionExplanation};
+pub use error::ControlError;
+use error::key_reused;
+pub(crate) use error::{no_rule, unavailable};
+pub use request::{ExecutionRequest, Pinned, RequestAccepted, Requested};
 pub(crate) use runs::may_answer;
 pub use runs::{InquiryAnswer, RetryFrom};
 pub(crate) use runs::{as_kept, to_keep};
-
-/// A request for an execution.
-#[derive(Debug, Clone)]
-pub struct ExecutionRequest {
-    /// What to run: an action of the catalog, or a file.
-    pub what: Requested,
-    /// Its parameters.
-    pub parameters: Object,
-    /// From -100 to 100.
-    pub priority: i32,
-    /// Not before this instant.
-    pub not_before: Option<Timestamp>,
-    /// At most one execution with the same key is ever recorded.
-    pub idempotency_key: Option<String>,
-    /// Who asks.
-    pub origin: Origin,
-    /// W3C trace context.
-    pub trace_parent: Option<String>,
-}
-
-/// What a request is for.
-#[derive(Debug, Clone)]
-pub enum Requested {
-    /// An action by its ref.
-    Action(Ref),
-    /// A file without a definition. `runtime` may be empty: then the runtimes are asked in order.
-    Adhoc(Adhoc),
-    /// An action of a version of a pack that is not made current by this.
-    Pinned(Box<Pinned>),
-}
-
-/// See [`Requested::Pinned`].
-#[derive(Debug, Clone)]
-pub struct Pinned {
-    /// The action.
-    pub action: Ref,
-    /// The version, loaded.
-    pub pack: Arc<Pack>,
-    /// The same for the database, so that the run finds it again after a restart; `None` if it is
-    /// recorded already.
-    pub record: Option<PackRecord>,
-}
-
-/// A request that was recorded.
-#[derive(Debug, Clone)]
-pub struct RequestAccepted {
-    /// The execution as it was recorded: the earlier one, if the key was used before.
-    pub execution: Arc<Execution>,
-    /// Whether the idempotency key had been used before.
-    pub duplicate: bool,
-}
-
-/// Why something was not done. Nothing has changed.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
-pub struct ControlError {
-    /// The stable code.
-    pub code: ErrorCode,
-    /// A sentence that says what and where.
-    pub message: String,
-    /// What to do about it.
-    pub hint: Option<String>,
-}
-
-impl ControlError {
-    /// An error without a hint.
-    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            hint: None,
-        }
-    }
-
-    /// The same with a hint.
-    #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-}
-
-/// Why an event led to what it led to.
-#[derive(Debug, Clone, Serialize)]
-pub struct EventExplanation {
-    /// The event.
-    pub event: camshaft_model::Event,
-    /// In one sentence.
-    pub summary: String,
-    /// Every rule on its trigger.
-    pub rules: Vec<RuleTrial>,
-}
-
-/// One thing that an execution waits for.
-#[derive(Debug, Clone, Serialize)]
-pub struct Blocker {
-    /// What it is, in a sentence.
-    pub text: String,
-    /// The executions that hold what it waits for (at most 20 are named).
-    pub holders: Vec<ExecutionId>,
-    /// Until when, where that is known.
-    pub until: Option<Timestamp>,
-}
-
-/// Why an execution is where it is.
-#[derive(Debug, Clone, Serialize)]
-pub struct ExecutionExplanation {
-    /// The execution.
-    pub execution: ExecutionId,
-    /// Its action.
-    pub action: Ref,
-    /// Its state.
-    pub status: Status,
-    /// In one sentence.
-    pub summary: String,
-    /// Everything that it waits for, if it waits.
-    pub blockers: Vec<Blocker>,
-    /// How many executions of the same runtime go before it.
-    pub ahead: usize,
-    /// How it came about: origin, attempts, failures, in the order in which they happened.
-    pub history: Vec<String>,
-}
-
-/// How one part of the system is.
-#[derive(Debug, Clone, Serialize)]
-pub struct ComponentHealth {
-    /// `writer`, `dispatcher`, `worker`, or a sensor's key.
-    pub component: String,
-    /// Why it does not work; `None` if it does.
-    pub problem: Option<String>,
-}
 
 /// A handle to a running engine; cheap to clone.
 #[derive(Clone)]
@@ -695,29 +571,6 @@ async fn committed(
         .await
         .map_err(|_| ControlError::new(ErrorCode::Unavailable, "the engine is shutting down"))?
         .map_err(unavailable)
-}
-
-/// The answer to a caller when the database does not answer.
-pub(crate) fn unavailable(error: StoreError) -> ControlError {
-    ControlError::new(ErrorCode::Unavailable, error.to_string())
-        .hint("nothing has changed; camshaft status says what is wrong")
-}
-
-/// The answer to a request whose idempotency key belongs to another one.
-fn key_reused(earlier: &Execution) -> ControlError {
-    ControlError::new(
-        ErrorCode::IdempotencyKeyReused,
-        format!(
-            "the idempotency key was used for {} of {}, which has another action or other parameters",
-            earlier.spec.id, earlier.spec.action
-        ),
-    )
-    .hint("repeat the first request as it was, or take a new key for a new one")
-}
-
-pub(crate) fn no_rule(rule: &Ref) -> ControlError {
-    ControlError::new(ErrorCode::NotFound, format!("there is no rule '{rule}'"))
-        .hint("list what there is: camshaft rule list")
 }
 
 #[async_trait]
