@@ -6,4 +6,5 @@
 //! dispatch port, so there is no local transport here.
 
 pub mod bus;
+pub mod mqtt;
 pub mod tracing_sink;
