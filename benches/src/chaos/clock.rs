@@ -301,6 +301,7 @@ impl Life {
             secrets: BTreeMap::new(),
             env: BTreeMap::new(),
             signer: TokenSigner::new(&[0; 32]),
+            project: "chaos".to_owned(),
         };
         let entropy = Arc::new(SeededEntropy::new(
             seed ^ clock.now().as_micros().unsigned_abs(),
@@ -310,17 +311,13 @@ impl Life {
             bus: Bus::new(),
             clock: clock.clone(),
             entropy,
+            load_pack: Arc::new(|_, _| Err("there is one version".to_owned())),
         };
         let engine = Engine::new(settings, world, "chaos");
         let trigger: Ref = "chaos.timer".parse()?;
         engine.load(vec![pack(&trigger, case.kind)]);
         let nothing = |_: &camshaft_model::AttemptKey| (Output::default(), Output::default());
-        engine
-            .recover(Recovery {
-                load_pack: &|_| Err("there is one version".to_owned()),
-                outputs: &nothing,
-            })
-            .await?;
+        engine.recover(Recovery { outputs: &nothing }).await?;
         let timers = Timers::new(Arc::new(engine), store.clone(), clock.clone());
         let mut parameters: Object = case.parameters.as_object().cloned().unwrap_or_default();
         parameters.insert("catchup".to_owned(), catchup.into());

@@ -34,6 +34,8 @@ use crate::data_dir::DataDir;
 use crate::exit::CliError;
 use crate::pack;
 
+/// What an engine works for that was not told.
+const DEFAULT_PROJECT: &str = "default";
 /// How long the last sensors and loops may take to stop.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 
@@ -130,6 +132,7 @@ impl System {
             secrets,
             env: allowed.collect(),
             signer: TokenSigner::new(&data.signing_key()),
+            project: DEFAULT_PROJECT.to_owned(),
         };
         let world = World {
             store: store.clone(),

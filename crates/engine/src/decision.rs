@@ -56,7 +56,7 @@ impl Unit {
     }
 
     /// Takes up everything of a unit that comes after this one, so that both are stored together.
-    fn absorb(&mut self, later: Self) {
+    pub(crate) fn absorb(&mut self, later: Self) {
         let Self {
             events,
             moved,

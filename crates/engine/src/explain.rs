@@ -2,9 +2,11 @@
 
 use camshaft_model::port::store::{EnforcementFilter, PageRequest};
 use camshaft_model::{
-    BlockedBy, ErrorCode, EventId, Execution, ExecutionId, Origin, Status, Timestamp,
+    BlockedBy, ConstraintType, ErrorCode, EventId, Execution, ExecutionId, Origin, Status,
+    Timestamp,
 };
 
+use crate::constraint::Candidate;
 use crate::handle::{
     Blocker, ControlError, Engine, EventExplanation, ExecutionExplanation, unavailable,
 };
@@ -110,11 +112,12 @@ impl Engine {
                 attempt.key.attempt, attempt.status
             ));
         }
+        let now = self.core.clock().now();
         let (blockers, ahead) = self.core.read(|state| {
             state
                 .live
                 .get(&id)
-                .map_or_else(Default::default, |live| state.waits_for(live))
+                .map_or_else(Default::default, |live| state.waits_for(live, now))
         });
         Ok(ExecutionExplanation {
             execution: id,
@@ -229,45 +232,31 @@ fn outstanding(run: &Run) -> Vec<Blocker> {
 
 impl State {
     /// Everything that an execution waits for, and how many go before it.
-    fn waits_for(&self, live: &Live) -> (Vec<Blocker>, usize) {
+    fn waits_for(&self, live: &Live, now: Timestamp) -> (Vec<Blocker>, usize) {
         if let Some(run) = self.runs.get(&live.spec.id) {
             return (outstanding(run), 0);
         }
         if live.state.status != Status::Requested {
             return (Vec::new(), 0);
         }
-        let mut reasons: Vec<BlockedBy> = Vec::new();
-        match self.blocked_by(live) {
-            Some(
-                first @ (BlockedBy::NotBefore { .. }
-                | BlockedBy::Overlap { .. }
-                | BlockedBy::Paused { .. }),
-            ) => {
-                reasons.push(first);
-                reasons.extend(self.unmet(&live.needs()));
-            }
-            _ => reasons = self.unmet(&live.needs()),
-        }
-        let blockers = reasons
-            .into_iter()
-            .map(|reason| self.blocker(reason))
-            .collect();
-        (blockers, self.queue.ahead(&live.needs(), &live.place()))
+        let reasons = self.blockers(live, now).into_iter();
+        let blockers = reasons.map(|reason| self.blocker(reason)).collect();
+        let ahead = self.waiting.ahead(&live.candidate, &live.place());
+        (blockers, ahead)
     }
 
     fn blocker(&self, reason: BlockedBy) -> Blocker {
         let mut holders: Vec<ExecutionId> = match &reason {
-            BlockedBy::Slots { .. } => self.leases.iter().copied().collect(),
-            BlockedBy::Resource { resource, .. } => self
-                .leases
-                .iter()
-                .filter(|id| {
-                    self.live
-                        .get(id)
-                        .is_some_and(|l| l.action.resources.contains_key(resource))
-                })
-                .copied()
-                .collect(),
+            BlockedBy::Slots { .. } => self.leases.iter().collect(),
+            BlockedBy::Resource { resource, .. } => {
+                let has = |candidate: &Candidate| candidate.facts.resources.contains_key(resource);
+                self.leases.of(has).collect()
+            }
+            BlockedBy::Constraint(held) if held.key.kind == ConstraintType::Concurrency => {
+                let scope = held.key.scope.matcher();
+                let is_in = |candidate: &Candidate| self.constraints.chooses(&scope, candidate);
+                self.leases.of(is_in).collect()
+            }
             BlockedBy::Overlap { holder, .. } => vec![*holder],
             BlockedBy::Paused { run } => vec![*run],
             _ => Vec::new(),
@@ -276,6 +265,7 @@ impl State {
         holders.truncate(MAX_HOLDERS);
         let until = match &reason {
             BlockedBy::NotBefore { until } => Some(*until),
+            BlockedBy::Constraint(held) => held.next_at.or(held.expires_at),
             _ => None,
         };
         Blocker {

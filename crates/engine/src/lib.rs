@@ -6,13 +6,13 @@
 
 mod apply;
 mod catalog;
+mod constraint;
 mod decision;
 pub mod driver;
 mod explain;
 pub mod expression;
 pub mod handle;
 pub mod parameters;
-mod queue;
 pub mod retry;
 pub mod rule;
 pub mod schedule;

@@ -6,7 +6,7 @@
 //! down, so nothing can leak.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +14,13 @@ use camshaft_model::definition::{Action, Catalog, Pack, Rule};
 use camshaft_model::port::clock::Entropy;
 use camshaft_model::port::dispatch::Capacity;
 use camshaft_model::{
-    AttemptKey, BlockedBy, Execution, ExecutionId, ExecutionSpec, ExecutionState, InquiryId,
-    Origin, Ref, Status, Timestamp,
+    AttemptKey, BlockedBy, Constraint, Execution, ExecutionId, ExecutionSpec, ExecutionState,
+    InquiryId, Origin, Ref, Status, Timestamp,
 };
 
-use crate::queue::{Needs, Place, Queue};
+use crate::constraint::{
+    self, Candidate, Candidates, Constraints, Hold, Home, Leases, Place, Verdict, Waiting, World,
+};
 use crate::rule::RuleIndex;
 use crate::schedule::{self, Overlap};
 use crate::token::TokenSigner;
@@ -36,6 +38,8 @@ pub struct Settings {
     pub env: BTreeMap<String, String>,
     /// Signs attempt tokens.
     pub signer: TokenSigner,
+    /// What the engine works for: the scope `project:<id>` chooses by it.
+    pub project: String,
 }
 
 /// Time and chance for one decision.
@@ -56,6 +60,10 @@ pub(crate) struct Live {
     pub(crate) interruptions: u32,
     /// The last lap of a run of a workflow; see [`camshaft_model::TaskRef::lap`].
     pub(crate) lap: u32,
+    /// What admission knows of it.
+    pub(crate) candidate: Arc<Candidate>,
+    /// The constraint that the event log says to hold it.
+    pub(crate) told: Option<Arc<Constraint>>,
 }
 
 impl Live {
@@ -89,32 +97,28 @@ impl Live {
         self.state.status.holds_lease() && !self.is_run()
     }
 
-    pub(crate) fn needs(&self) -> Needs {
-        if self.is_run() {
-            return Needs {
-                slot: false,
-                runtime: None,
-                resources: BTreeMap::new(),
-            };
-        }
-        let runtime = self
-            .action
-            .runtime_definition
-            .is_none()
-            .then(|| self.action.runtime.as_str().into());
-        Needs {
-            slot: true,
-            runtime,
-            resources: self.action.resources.clone(),
-        }
-    }
-
     pub(crate) fn place(&self) -> Place {
         (
             Reverse(self.spec.priority),
             self.spec.requested_at,
             self.spec.id,
         )
+    }
+}
+
+/// What a constraint holds and the event log does not say yet.
+#[derive(Debug, Default)]
+pub(crate) struct Untold {
+    /// Executions that have just got in line.
+    pub(crate) arrived: Vec<ExecutionId>,
+    /// Classes that a constraint has just begun to hold, each from a place on.
+    pub(crate) classes: VecDeque<(u64, Option<Place>)>,
+}
+
+impl Untold {
+    /// Whether there is more to tell than one decision tells.
+    fn has_rest(&self) -> bool {
+        !self.classes.is_empty()
     }
 }
 
@@ -132,9 +136,15 @@ pub(crate) struct State {
     /// The runs whose executions start, if not all do.
     pub(crate) focus: Option<HashSet<ExecutionId>>,
     pub(crate) live: HashMap<ExecutionId, Live>,
+    /// Whether constraints that hold already may not be known yet.
+    pub(crate) gate_closed: bool,
+    pub(crate) constraints: Constraints,
+    pub(crate) candidates: Candidates,
     /// The executions that hold a lease: those of `live` whose status says so.
-    pub(crate) leases: HashSet<ExecutionId>,
-    pub(crate) queue: Queue,
+    pub(crate) leases: Leases,
+    pub(crate) waiting: Waiting,
+    /// What a constraint holds since the last decision and the event log does not say yet.
+    pub(crate) untold: Untold,
     pub(crate) delayed: BTreeSet<(Timestamp, ExecutionId)>,
     /// Per rule that runs one at a time, its executions that are not terminal, oldest first. Only
     /// the first of them is ever in the queue.
@@ -157,6 +167,10 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(settings: Settings, worker: &str) -> Self {
+        let home = Home {
+            project: settings.project.clone(),
+            worker: worker.to_owned(),
+        };
         Self {
             settings,
             epoch: 0,
@@ -173,8 +187,12 @@ impl State {
             draining: false,
             focus: None,
             live: HashMap::new(),
-            leases: HashSet::new(),
-            queue: Queue::default(),
+            gate_closed: false,
+            constraints: Constraints::new(home),
+            candidates: Candidates::default(),
+            leases: Leases::default(),
+            waiting: Waiting::default(),
+            untold: Untold::default(),
             delayed: BTreeSet::new(),
             one_at_a_time: BTreeMap::new(),
             runs: HashMap::new(),
@@ -233,7 +251,9 @@ impl State {
                 return;
             }
         }
-        self.queue.push(&live.needs(), live.place());
+        let (candidate, place) = (live.candidate.clone(), live.place());
+        self.waiting.push(&candidate, place);
+        self.untold.arrived.push(id);
     }
 
     /// Takes an execution out of wherever it waits.
@@ -241,7 +261,7 @@ impl State {
         let Some(live) = self.live.get(&id) else {
             return;
         };
-        self.queue.remove(&live.needs(), &live.place());
+        self.waiting.remove(&live.candidate, &live.place());
         if let Some(until) = live.state.not_before {
             self.delayed.remove(&(until, id));
         }
@@ -254,9 +274,48 @@ impl State {
         };
         live.state = state;
         if live.holds_lease() {
-            self.leases.insert(id);
+            self.leases.insert(id, &live.candidate);
         } else {
-            self.leases.remove(&id);
+            let candidate = live.candidate.clone();
+            self.release(id, &candidate);
+        }
+    }
+
+    /// Ends the lease of an execution, if it has one: what waits for it is asked again.
+    fn release(&mut self, id: ExecutionId, candidate: &Candidate) {
+        if !self.leases.remove(id) {
+            return;
+        }
+        for resource in candidate.facts.resources.keys() {
+            self.waiting.open_resource(resource);
+        }
+        for found in self.constraints.on(candidate) {
+            if found.counts_leases() {
+                self.waiting.open(&Hold::Constraint(found.constraint.key()));
+            }
+        }
+    }
+
+    /// Makes an execution that is not terminal from its parts.
+    pub(crate) fn alive(
+        &mut self,
+        spec: Arc<ExecutionSpec>,
+        state: ExecutionState,
+        action: Arc<Action>,
+    ) -> Live {
+        let above = spec.parent.and_then(|id| self.live.get(&id));
+        let above = above.map(|live| live.candidate.clone());
+        let candidate = self.candidates.of(&spec, &action, above.as_deref());
+        let one_of = self.one_of(&spec.origin);
+        Live {
+            spec,
+            state,
+            action,
+            one_of,
+            interruptions: 0,
+            lap: 0,
+            candidate,
+            told: None,
         }
     }
 
@@ -271,7 +330,7 @@ impl State {
         }
         let waits = live.state.status == Status::Requested;
         if live.holds_lease() {
-            self.leases.insert(id);
+            self.leases.insert(id, &live.candidate);
         }
         self.live.insert(id, live);
         if waits {
@@ -282,9 +341,9 @@ impl State {
     /// Forgets an execution: it is terminal, or was never recorded. The next of its rule moves up.
     pub(crate) fn forget(&mut self, id: ExecutionId) -> Option<Live> {
         self.dequeue(id);
-        self.leases.remove(&id);
         self.forget_run(id);
         let live = self.live.remove(&id)?;
+        self.release(id, &live.candidate);
         if let Some(rule) = &live.one_of {
             let next = self.one_at_a_time.get_mut(rule).and_then(|group| {
                 group.remove(&id);
@@ -308,44 +367,16 @@ impl State {
         Some(live)
     }
 
-    /// How much of a named capacity is held by live leases.
-    pub(crate) fn resource_used(&self, resource: &str) -> u32 {
-        self.leases
-            .iter()
-            .filter_map(|id| self.live.get(id)?.action.resources.get(resource))
-            .sum()
-    }
-
-    /// Everything that keeps these needs from being met now; empty if they can be.
-    pub(crate) fn unmet(&self, needs: &Needs) -> Vec<BlockedBy> {
-        let mut unmet = Vec::new();
-        if self.draining {
-            unmet.push(BlockedBy::Draining);
+    /// All that admission depends on, at an instant.
+    pub(crate) fn world(&self, now: Timestamp) -> World<'_> {
+        World {
+            now,
+            draining: self.draining,
+            gate_closed: self.gate_closed,
+            capacity: &self.capacity,
+            leases: &self.leases,
+            constraints: &self.constraints,
         }
-        if let Some(runtime) = &needs.runtime
-            && !self.capacity.runtimes.iter().any(|r| **r == **runtime)
-        {
-            unmet.push(BlockedBy::Runtime {
-                runtime: runtime.to_string(),
-                available: self.capacity.runtimes.clone(),
-            });
-        }
-        for (resource, needed) in &needs.resources {
-            let capacity = self.capacity.resources.get(resource).copied().unwrap_or(0);
-            if self.resource_used(resource).saturating_add(*needed) > capacity {
-                unmet.push(BlockedBy::Resource {
-                    resource: resource.clone(),
-                    needs: *needed,
-                    capacity,
-                });
-            }
-        }
-        if needs.slot && self.leases.len() >= self.capacity.slots as usize {
-            unmet.push(BlockedBy::Slots {
-                capacity: self.capacity.slots,
-            });
-        }
-        unmet
     }
 
     /// The run above an execution that somebody paused, if there is one.
@@ -361,7 +392,22 @@ impl State {
     }
 
     /// The first reason for which an execution that waits has not started.
-    pub(crate) fn blocked_by(&self, live: &Live) -> Option<BlockedBy> {
+    pub(crate) fn blocked_by(&self, live: &Live, now: Timestamp) -> Option<BlockedBy> {
+        self.blockers(live, now).into_iter().next()
+    }
+
+    /// Every reason for which an execution that waits has not started.
+    pub(crate) fn blockers(&self, live: &Live, now: Timestamp) -> Vec<BlockedBy> {
+        let mut blockers: Vec<BlockedBy> = self.out_of_line(live).into_iter().collect();
+        let world = self.world(now);
+        if let Verdict::Held(blocked) = constraint::admit(&live.candidate, world) {
+            blockers.extend(blocked.iter().map(|blocked| blocked.told(&world)));
+        }
+        blockers
+    }
+
+    /// Why an execution that waits is not in line for its start yet.
+    fn out_of_line(&self, live: &Live) -> Option<BlockedBy> {
         if let Some(until) = live.state.not_before {
             return Some(BlockedBy::NotBefore { until });
         }
@@ -377,13 +423,21 @@ impl State {
                 holder: *holder,
             });
         }
-        self.unmet(&live.needs()).into_iter().next()
+        None
     }
 
     /// When something is due that no command will announce.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         let delayed = self.delayed.first().map(|(at, _)| *at);
         let alarm = self.alarms.first().map(|(at, _)| *at);
-        delayed.into_iter().chain(alarm).min()
+        let constraint = self.constraints.next_expiry().into_iter();
+        let constraint = constraint.chain(self.waiting.next_wake());
+        let rest = self.untold.has_rest().then(Timestamp::default);
+        delayed
+            .into_iter()
+            .chain(alarm)
+            .chain(constraint)
+            .chain(rest)
+            .min()
     }
 }

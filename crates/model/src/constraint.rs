@@ -354,6 +354,16 @@ impl Constraint {
         format!("{}-{scope}", kind.label())
     }
 
+    /// Whether another one says the same, whenever and however it came.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.scope == other.scope
+            && self.terms == other.terms
+            && self.expires_at == other.expires_at
+            && self.reason == other.reason
+            && self.owner == other.owner
+    }
+
     /// Whether its time is over.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|at| at <= now)

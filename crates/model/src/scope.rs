@@ -162,6 +162,11 @@ impl ScopeMatcher {
         self.kind
     }
 
+    /// Whether the scope chooses by a pattern, not by a name as it stands.
+    pub const fn is_pattern(&self) -> bool {
+        self.glob.is_some()
+    }
+
     /// Whether a name is the scope's, or fits its pattern.
     pub fn is_match(&self, name: &str) -> bool {
         *self.name == *name || self.glob.as_ref().is_some_and(|glob| glob.is_match(name))

@@ -3,25 +3,45 @@
 use camshaft_model::definition::Action;
 use camshaft_model::notice::Notice;
 use camshaft_model::port::dispatch::Job;
+use camshaft_model::port::store::Change;
 use camshaft_model::{
     ExecutionId, ExecutionSpec, ExecutionState, Object, Status, StepEventDraft, StepEventType,
-    Transition,
+    Timestamp, Transition,
 };
 use serde_json::Value;
+use std::cmp::Reverse;
 use std::sync::Arc;
 
+use crate::constraint::{self, Candidate, Hold, Place, Verdict};
 use crate::decision::{Decision, Effect, Unit};
-use crate::queue::Needs;
 use crate::state::{Context, Live, State};
+
+/// What no instant ends.
+const FOR_EVER: Timestamp = Timestamp::from_micros(i64::MAX);
+/// So many executions that a constraint holds are told of in one decision; the rest follows at once, so
+/// that nobody waits for a pause of a hundred thousand.
+const TOLD_AT_ONCE: usize = 256;
 
 impl State {
     /// Starts everything that may start now.
     pub(crate) fn admit(&mut self, context: &Context<'_>, decision: &mut Decision) {
-        while !self.draining {
-            let full = self.leases.len() >= self.capacity.slots as usize;
-            let can = |needs: &Needs| !(needs.slot && full) && self.unmet(needs).is_empty();
-            let Some(id) = self.queue.first(can) else {
-                return;
+        let now = context.now;
+        if self.constraints.look(now) {
+            self.waiting.open_all();
+        }
+        self.waiting.wake(now);
+        while !self.draining && !self.gate_closed {
+            let has_slot = self.leases.len() < self.capacity.slots as usize;
+            let Some(class) = self.waiting.next(has_slot) else {
+                break;
+            };
+            let candidate = class.candidate.clone();
+            if let Some((hold, again_at)) = self.held(&candidate, now) {
+                self.file(&candidate, hold, again_at);
+                continue;
+            }
+            let Some((_, _, id)) = class.after(None).next() else {
+                break;
             };
             self.dequeue(id);
             // Asked for while its run was paused, or taken up before that was known: whoever resumes
@@ -39,6 +59,102 @@ impl State {
                 self.start(id, context, decision);
             }
         }
+        self.tell_what_is_held(context, decision);
+    }
+
+    /// The same, as a decision of its own.
+    pub(crate) fn start_what_may(&mut self, context: &Context<'_>) -> Decision {
+        let mut decision = Decision::default();
+        self.admit(context, &mut decision);
+        decision
+    }
+
+    /// Asks again about everything that is ready as far as anybody knows: something may hold it now.
+    pub(crate) fn ask_again(&mut self, now: Timestamp) {
+        let ready = self
+            .waiting
+            .classes()
+            .filter(|class| class.under().is_none());
+        let ready: Vec<Arc<Candidate>> = ready.map(|class| class.candidate.clone()).collect();
+        for candidate in ready {
+            if let Some((hold, again_at)) = self.held(&candidate, now) {
+                self.file(&candidate, hold, again_at);
+            }
+        }
+    }
+
+    /// Under what a candidate is to be filed, and when it is to be asked again: of all that holds it, what
+    /// holds it longest. `None` if there is nothing but what holds everything.
+    fn held(&self, candidate: &Candidate, now: Timestamp) -> Option<(Hold, Option<Timestamp>)> {
+        let Verdict::Held(blocked) = constraint::admit(candidate, self.world(now)) else {
+            return None;
+        };
+        let holds = blocked
+            .iter()
+            .filter_map(|blocked| Some((blocked.hold()?, blocked.again_at())));
+        holds.min_by_key(|(_, again_at)| Reverse(again_at.unwrap_or(FOR_EVER)))
+    }
+
+    fn file(&mut self, candidate: &Candidate, hold: Hold, again_at: Option<Timestamp>) {
+        if matches!(hold, Hold::Constraint(_)) {
+            self.untold.classes.push_back((candidate.number, None));
+        }
+        self.waiting.hold(candidate, hold, again_at);
+    }
+
+    /// Writes into the event log what constraints have begun to hold.
+    fn tell_what_is_held(&mut self, context: &Context<'_>, decision: &mut Decision) {
+        let mut held = std::mem::take(&mut self.untold.arrived);
+        let mut room = TOLD_AT_ONCE;
+        while room > 0
+            && let Some((number, place)) = self.untold.classes.pop_front()
+        {
+            let class = self.waiting.class(number);
+            let members = class.into_iter().flat_map(|class| class.after(place));
+            let members: Vec<Place> = members.take(room).collect();
+            if members.len() == room {
+                let last = members.last().copied();
+                self.untold.classes.push_front((number, last));
+            }
+            room -= members.len();
+            held.extend(members.into_iter().map(|(_, _, id)| id));
+        }
+        let mut told = Unit::default();
+        for id in held {
+            if let Some(step) = self.tell_that_held(id, context) {
+                let unit = decision.unit_with_fresh(id);
+                unit.unwrap_or(&mut told).steps.push(step);
+            }
+        }
+        if !told.is_empty() {
+            decision.units.push(told);
+        }
+    }
+
+    /// The line that says by which constraint an execution is held, if one does and no line says so yet.
+    fn tell_that_held(&mut self, id: ExecutionId, context: &Context<'_>) -> Option<StepEventDraft> {
+        let live = self.live.get(&id)?;
+        let class = self.waiting.class(live.candidate.number)?;
+        let Some(Hold::Constraint(key)) = class.under() else {
+            return None;
+        };
+        let found = self.constraints.get(key)?;
+        let is_told = live.told.as_ref().is_some_and(|told| told.key() == *key);
+        if is_told || !class.has(&live.place()) {
+            return None;
+        }
+        let constraint = found.constraint.clone();
+        let held_by = found.held_by(None);
+        let payload = Object::from_iter([
+            ("status".to_owned(), "blocked".into()),
+            ("reason".to_owned(), held_by.to_string().into()),
+            ("constraint".to_owned(), held_by.id.into()),
+            ("scope".to_owned(), key.scope.to_string().into()),
+            ("type".to_owned(), key.kind.as_str().into()),
+        ]);
+        let step = live.step(StepEventType::TaskBlocked, payload, context);
+        self.live.get_mut(&id)?.told = Some(constraint);
+        Some(step)
     }
 
     fn start(&mut self, id: ExecutionId, context: &Context<'_>, decision: &mut Decision) {
@@ -66,11 +182,17 @@ impl State {
             }
         };
         self.set_state(id, state);
+        let Some(live) = self.live.get_mut(&id) else {
+            return;
+        };
+        live.told = None;
         let Some(live) = self.live.get(&id) else {
             return;
         };
         let started = self.step_started(live, context);
         let job = Effect::Start(Box::new(self.job(live)));
+        let candidate = live.candidate.clone();
+        let due = self.constraints.started(&candidate, context.now);
         let unit = match decision.unit_with_fresh(id) {
             Some(unit) => unit,
             None => {
@@ -85,6 +207,9 @@ impl State {
                 &mut decision.units[last]
             }
         };
+        let due = due.into_iter();
+        unit.changes
+            .extend(due.map(|(key, at)| Change::PutRateInstant { key, at }));
         unit.steps.push(started);
         unit.effects.push(job);
     }

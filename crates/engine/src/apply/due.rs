@@ -4,8 +4,14 @@ use crate::decision::Decision;
 use crate::state::{Context, State};
 
 impl State {
-    /// Lets everything go on whose instant has come. Also the periodic sweep: it starts whatever may
-    /// start, so a wake-up that was lost costs at most one period.
+    /// Asks again about everything that waits: a wake-up that was lost costs at most the time from one
+    /// sweep to the next.
+    pub(crate) fn sweep(&mut self, context: &Context<'_>) -> Decision {
+        self.waiting.open_all();
+        self.due(context)
+    }
+
+    /// Lets everything go on whose instant has come.
     pub(crate) fn due(&mut self, context: &Context<'_>) -> Decision {
         let mut decision = Decision::default();
         while let Some((at, id)) = self.delayed.first().copied() {
@@ -25,6 +31,7 @@ impl State {
             self.alarms.remove(&(at, alarm));
             self.alarm(alarm, &mut decision, context);
         }
+        self.expire_constraints(&mut decision, context);
         self.admit(context, &mut decision);
         decision
     }

@@ -16,7 +16,7 @@ use crate::decision::{Decision, Unit};
 use crate::parameters;
 use crate::rule::{self, Verdict};
 use crate::schedule::Overlap;
-use crate::state::{Context, Live, State};
+use crate::state::{Context, State};
 
 /// What an accepted event led to.
 pub(crate) struct Ingested {
@@ -210,15 +210,8 @@ impl State {
         action: Arc<Action>,
         unit: &mut Unit,
     ) {
-        let one_of = self.one_of(&spec.origin);
         unit.fresh.push(spec.id);
-        self.insert(Live {
-            spec: Arc::new(spec),
-            state,
-            action,
-            one_of,
-            interruptions: 0,
-            lap: 0,
-        });
+        let live = self.alive(Arc::new(spec), state, action);
+        self.insert(live);
     }
 }

@@ -3,6 +3,7 @@
 
 mod admit;
 mod cancel;
+mod constraint;
 mod due;
 mod end;
 mod ingest;
@@ -11,5 +12,9 @@ mod request;
 mod undo;
 pub(crate) mod workflow;
 
+pub(crate) use constraint::Before;
+
+#[cfg(test)]
+mod constraint_tests;
 #[cfg(test)]
 mod tests;

@@ -23,13 +23,13 @@ use crate::handle::{ExecutionRequest, Requested};
 use crate::state::{Context, Settings, State};
 use crate::token::TokenSigner;
 
-struct Bench {
-    state: State,
-    entropy: SeededEntropy,
-    now: Timestamp,
+pub(super) struct Bench {
+    pub(super) state: State,
+    pub(super) entropy: SeededEntropy,
+    pub(super) now: Timestamp,
 }
 
-fn action(name: &str) -> Action {
+pub(super) fn action(name: &str) -> Action {
     let reference = format!("t.{name}").parse().unwrap();
     Action {
         origin: Some(origin()),
@@ -97,13 +97,14 @@ fn pack(name: &str, actions: Vec<Action>, triggers: Vec<Trigger>, rules: Vec<Rul
 }
 
 impl Bench {
-    fn new(slots: u32, actions: Vec<Action>, rules: Vec<Rule>) -> Self {
+    pub(super) fn new(slots: u32, actions: Vec<Action>, rules: Vec<Rule>) -> Self {
         let settings = Settings {
             max_depth: 4,
             cancel_grace: Duration::from_secs(1),
             secrets: BTreeMap::new(),
             env: BTreeMap::new(),
             signer: TokenSigner::new(&[1; 32]),
+            project: "default".to_owned(),
         };
         let mut state = State::new(settings, "w");
         let core = pack("core", vec![], vec![trigger("core.execution")], vec![]);
@@ -126,8 +127,13 @@ impl Bench {
         }
     }
 
-    fn apply<R>(&mut self, command: impl FnOnce(&mut State, &Context<'_>) -> R) -> R {
+    pub(super) fn apply<R>(&mut self, command: impl FnOnce(&mut State, &Context<'_>) -> R) -> R {
         self.now = self.now + Duration::from_millis(1);
+        self.at_once(command)
+    }
+
+    /// The same, without time passing.
+    pub(super) fn at_once<R>(&mut self, command: impl FnOnce(&mut State, &Context<'_>) -> R) -> R {
         command(
             &mut self.state,
             &Context {
@@ -137,11 +143,11 @@ impl Bench {
         )
     }
 
-    fn request(&mut self, name: &str) -> (Decision, ExecutionId) {
+    pub(super) fn request(&mut self, name: &str) -> (Decision, ExecutionId) {
         self.request_at(name, 0)
     }
 
-    fn request_at(&mut self, name: &str, priority: i32) -> (Decision, ExecutionId) {
+    pub(super) fn request_at(&mut self, name: &str, priority: i32) -> (Decision, ExecutionId) {
         let request = ExecutionRequest {
             what: Requested::Action(format!("t.{name}").parse().unwrap()),
             parameters: Object::new(),
@@ -175,7 +181,7 @@ impl Bench {
         (ingested.decision, ingested.executions)
     }
 
-    fn end(&mut self, id: ExecutionId, status: Status) -> Decision {
+    pub(super) fn end(&mut self, id: ExecutionId, status: Status) -> Decision {
         let key = self.state.live[&id].key();
         self.end_as(key, status)
     }
@@ -201,12 +207,12 @@ impl Bench {
         self.apply(|state, context| state.report(report, context))
     }
 
-    fn status(&self, id: ExecutionId) -> Option<Status> {
+    pub(super) fn status(&self, id: ExecutionId) -> Option<Status> {
         self.state.live.get(&id).map(|live| live.state.status)
     }
 }
 
-fn started(decision: &Decision) -> Vec<ExecutionId> {
+pub(super) fn started(decision: &Decision) -> Vec<ExecutionId> {
     let effects = decision.units.iter().flat_map(|unit| &unit.effects);
     effects
         .filter_map(|effect| match effect {
@@ -262,7 +268,7 @@ fn a_missing_runtime_or_resource_blocks_its_own_class_only() {
     let why = |id| {
         bench
             .state
-            .blocked_by(&bench.state.live[&id])
+            .blocked_by(&bench.state.live[&id], bench.now)
             .unwrap()
             .to_string()
     };

@@ -3,17 +3,15 @@
 use camshaft_model::{Attempt, Execution, ExecutionId, FailureKind};
 
 use crate::decision::Decision;
-use crate::state::{Context, Live, State};
+use crate::state::{Context, State};
 
 impl State {
     /// Forgets executions that were never recorded; what they would have held is free again.
     pub(crate) fn undo_fresh(&mut self, ids: &[ExecutionId], context: &Context<'_>) -> Decision {
-        let mut decision = Decision::default();
         for id in ids {
             self.forget(*id);
         }
-        self.admit(context, &mut decision);
-        decision
+        self.start_what_may(context)
     }
 
     /// Adds an execution that is recorded. `false` if the definition of its action is gone.
@@ -21,15 +19,8 @@ impl State {
         let Some(action) = self.action_of(&execution.spec) else {
             return false;
         };
-        let one_of = self.one_of(&execution.spec.origin);
-        self.insert(Live {
-            spec: execution.spec,
-            state: execution.state,
-            action,
-            one_of,
-            interruptions: 0,
-            lap: 0,
-        });
+        let live = self.alive(execution.spec, execution.state, action);
+        self.insert(live);
         true
     }
 
@@ -52,13 +43,11 @@ impl State {
         stored: Option<Execution>,
         context: &Context<'_>,
     ) -> Decision {
-        let mut decision = Decision::default();
         self.forget(id);
         if let Some(stored) = stored.filter(|stored| !stored.state.status.is_terminal()) {
             tracing::warn!(execution = %id, status = %stored.state.status, "took an execution as the database has it");
             self.take(stored);
         }
-        self.admit(context, &mut decision);
-        decision
+        self.start_what_may(context)
     }
 }

@@ -13,7 +13,7 @@ use camshaft_model::port::sensor::{SensorHealth, SensorHost, SensorSpec};
 use camshaft_model::port::store::{
     Change, OnCommit, Outcome, Refusal, Store, StoreError, Transaction,
 };
-use camshaft_model::{Execution, ExecutionId, Status, StepEvent};
+use camshaft_model::{Execution, ExecutionId, Status, StepEvent, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
@@ -110,7 +110,7 @@ impl Core {
         let mut state = self.state.lock();
         let context = self.context();
         let decision = command(&mut state, &context);
-        self.submit(&mut state, decision, None);
+        self.submit(&mut state, decision, context.now, None);
     }
 
     /// Applies a command and tells `answer` what became of its first unit, after the commit.
@@ -125,7 +125,7 @@ impl Core {
         let mut state = self.state.lock();
         let context = self.context();
         let (decision, value) = command(&mut state, &context)?;
-        self.submit(&mut state, decision, Some(Box::new(answer)));
+        self.submit(&mut state, decision, context.now, Some(Box::new(answer)));
         Ok(value)
     }
 
@@ -137,10 +137,16 @@ impl Core {
     }
 
     /// Hands the units to the writer, in order. Called under the lock; the writer never blocks.
-    fn submit(&self, state: &mut State, decision: Decision, mut answer: Option<Answer>) {
+    fn submit(
+        &self,
+        state: &mut State,
+        decision: Decision,
+        now: Timestamp,
+        mut answer: Option<Answer>,
+    ) {
         let due = state.next_due();
         for mut unit in decision.units {
-            let transaction = unit.transaction(state);
+            let transaction = unit.transaction(state, now);
             self.write(transaction, unit, answer.take());
         }
         if let Some(answer) = answer {
@@ -335,7 +341,7 @@ impl Core {
             state
                 .leases
                 .iter()
-                .filter_map(|id| state.live.get(id))
+                .filter_map(|id| state.live.get(&id))
                 .map(|live| live.key())
                 .collect::<Vec<_>>()
         });
@@ -360,7 +366,7 @@ impl Reports for Core {
 impl Unit {
     /// What the unit stores, guards first. Executions that are new are written, and told of, as they
     /// stand now.
-    pub(crate) fn transaction(&mut self, state: &State) -> Transaction {
+    pub(crate) fn transaction(&mut self, state: &State, now: Timestamp) -> Transaction {
         let mut changes =
             Vec::with_capacity(2 + self.fresh.len() + self.changes.len() + self.steps.len());
         changes.extend(self.events.iter().cloned().map(Change::InsertEvent));
@@ -377,7 +383,7 @@ impl Unit {
             };
             let mut record = live.record();
             if record.state.status == Status::Requested {
-                record.state.blocked_by = state.blocked_by(live);
+                record.state.blocked_by = state.blocked_by(live, now);
             }
             self.notices
                 .push(Notice::Execution(Arc::new(record.clone())));

@@ -28,7 +28,9 @@ impl Core {
             let due = self
                 .read(|state| state.next_due())
                 .is_some_and(|at| at <= self.clock().now());
-            if due || pause == SWEEP {
+            if pause == SWEEP {
+                self.apply(|state, context| state.sweep(context));
+            } else if due {
                 self.apply(|state, context| state.due(context));
             }
         }

@@ -40,6 +40,10 @@ impl Core {
             state.rule_overrides = overrides.into_iter().collect();
             state.reindex();
         });
+        let now = self.clock().now();
+        for (constraint, due) in self.store().constraints().await? {
+            self.alter(|state| state.constraints.set(Arc::new(constraint), due, now));
+        }
         let mut recovered = Recovered::default();
         let mut cut_off = Vec::new();
         let mut runs = Vec::new();

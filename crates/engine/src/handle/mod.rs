@@ -1,6 +1,7 @@
 //! The engine as everybody else sees it.
 
 mod answer;
+mod constraints;
 mod error;
 mod request;
 mod runs;
@@ -33,6 +34,7 @@ use crate::state::{Settings, State};
 use crate::workflow::Kept;
 
 pub use answer::{Blocker, ComponentHealth, EventExplanation, ExecutionExplanation};
+pub use constraints::{ConstraintPreview, ConstraintUse};
 pub use error::ControlError;
 use error::key_reused;
 pub(crate) use error::{no_rule, unavailable};
@@ -114,7 +116,7 @@ impl Engine {
     pub fn attach_worker(&self, dispatch: Arc<dyn Dispatch>, capacity: Capacity) {
         self.core.set_dispatch(dispatch);
         self.core.alter(|state| state.capacity = capacity);
-        self.core.apply(|state, context| state.due(context));
+        self.core.apply(|state, context| state.sweep(context));
     }
 
     /// Adds a host of sensors and hands it what the rules want.

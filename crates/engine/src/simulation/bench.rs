@@ -225,7 +225,7 @@ impl<'a> Bench<'a> {
     /// the effects of the unit that it follows, and all later units.
     pub(super) fn commit(&mut self, decision: Decision) {
         for mut unit in decision.units {
-            let transaction = unit.transaction(&self.state);
+            let transaction = unit.transaction(&self.state, self.now);
             if transaction.changes.is_empty() && unit.effects.is_empty() {
                 continue;
             }
@@ -388,7 +388,7 @@ impl<'a> Bench<'a> {
                 } else {
                     path.to_string()
                 };
-                let why = self.state.blocked_by(live);
+                let why = self.state.blocked_by(live, self.now);
                 let why = why.filter(|_| live.state.status == Status::Requested);
                 let why = why.map_or_else(String::new, |why| format!(": {why}"));
                 format!("{name} is {}{why}", live.state.status)
@@ -425,6 +425,7 @@ fn new_state(scenario: &Scenario, epoch: i64) -> State {
         secrets: scenario.secrets.clone(),
         env: scenario.env.clone(),
         signer: TokenSigner::new(&[0; 32]),
+        project: "default".to_owned(),
     };
     let mut state = State::new(settings, WORKER);
     let mut catalog = Catalog::clone(&scenario.catalog);

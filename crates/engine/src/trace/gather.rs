@@ -3,7 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 
 use camshaft_model::port::store::{ExecutionFilter, PageRequest, StepEventFilter, StoreError};
-use camshaft_model::{ErrorCode, Execution, ExecutionId, Ref, Status, StepEvent, StepEventType};
+use camshaft_model::{
+    ErrorCode, Execution, ExecutionId, Ref, Status, StepEvent, StepEventType, Timestamp,
+};
 
 use super::{Material, Trace};
 use crate::handle::{ControlError, Engine, unavailable};
@@ -40,12 +42,12 @@ impl Engine {
             || ControlError::new(ErrorCode::NotFound, format!("there is no execution {id}"));
         let subject = self.store().execution(id).await.map_err(unavailable)?;
         let subject = subject.ok_or_else(missing)?;
-        let material = self.material(subject).await.map_err(unavailable)?;
         let now = self.core.clock().now();
+        let material = self.material(subject, now).await.map_err(unavailable)?;
         super::trace(&material, id, now).ok_or_else(missing)
     }
 
-    async fn material(&self, subject: Execution) -> Result<Material, StoreError> {
+    async fn material(&self, subject: Execution, now: Timestamp) -> Result<Material, StoreError> {
         let store = self.store();
         let root = subject.spec.root;
         let mut material = Material::default();
@@ -58,7 +60,7 @@ impl Engine {
             let id = execution.spec.id;
             let action = self.core.read(|state| {
                 if let Some(live) = state.live.get(&id) {
-                    execution.state.blocked_by = state.blocked_by(live);
+                    execution.state.blocked_by = state.blocked_by(live, now);
                 }
                 state.action_of(&execution.spec)
             });

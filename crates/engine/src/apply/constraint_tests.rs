@@ -1,0 +1,475 @@
+//! Constraints, against a plain restatement of what they promise, under random work, changes and crashes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use camshaft_model::port::store::Change;
+use camshaft_model::{
+    BlockedBy, Constraint, ConstraintKey, ConstraintType, ExecutionId, Output, Scope, Status,
+    StepEventType, Terms, Timestamp, Via,
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::tests::{Bench, action, started};
+use crate::decision::Decision;
+
+const ACTIONS: [&str; 3] = ["copy", "check", "gpu"];
+const SLOTS: u32 = 4;
+
+fn constraint(scope: &str, kind: &str, params: &Value, now: Timestamp) -> Constraint {
+    let scope: Scope = scope.parse().unwrap();
+    let kind: ConstraintType = kind.parse().unwrap();
+    Constraint {
+        id: Constraint::default_id(&scope, kind),
+        terms: Terms::read(kind, params).unwrap(),
+        expires_at: None,
+        reason: None,
+        owner: None,
+        via: Via::Api,
+        set_at: now,
+        scope,
+    }
+}
+
+impl Bench {
+    fn of_three_actions(slots: u32) -> Self {
+        let mut actions: Vec<_> = ACTIONS.iter().map(|name| action(name)).collect();
+        actions[2].resources = [("gpu".to_owned(), 1)].into();
+        actions
+            .iter_mut()
+            .for_each(|action| action.idempotent = true);
+        Self::new(slots, actions, Vec::new())
+    }
+
+    fn set(&mut self, scope: &str, kind: &str, params: &Value) -> Decision {
+        self.set_for(scope, kind, params, None)
+    }
+
+    fn set_for(
+        &mut self,
+        scope: &str,
+        kind: &str,
+        params: &Value,
+        ttl: Option<Duration>,
+    ) -> Decision {
+        let mut constraint = constraint(scope, kind, params, self.now);
+        constraint.expires_at = ttl.map(|ttl| self.now + ttl);
+        let set = self.apply(|state, context| state.set_constraint(constraint, context));
+        set.map(|(decision, _)| decision).unwrap_or_default()
+    }
+
+    fn clear(&mut self, scope: &str, kind: Option<ConstraintType>) -> Decision {
+        let scope = scope.parse().unwrap();
+        self.apply(|state, context| state.clear_constraints(&scope, kind, context))
+            .0
+    }
+
+    /// Lets time pass up to an instant that the engine asked to be woken at, or for so long.
+    fn pass(&mut self, ms: u64) -> Decision {
+        self.now = self.now + Duration::from_millis(ms);
+        self.apply(|state, context| state.due(context))
+    }
+}
+
+fn told(decision: &Decision) -> Vec<ExecutionId> {
+    let steps = decision.units.iter().flat_map(|unit| &unit.steps);
+    let blocked = steps.filter(|step| step.event_type == StepEventType::TaskBlocked);
+    blocked.map(|step| step.item.unwrap_or(step.root)).collect()
+}
+
+#[test]
+fn a_pause_holds_what_waits_for_a_limit_and_what_comes_and_touches_nothing_that_runs() {
+    let mut bench = Bench::of_three_actions(4);
+    bench.set("action:t.copy", "concurrency", &json!({ "limit": 1 }));
+    let (_, first) = bench.request("copy");
+    let (waits, second) = bench.request("copy");
+    assert_eq!(told(&waits), [second]);
+    bench.set("global", "pause", &json!({}));
+    let (paused, third) = bench.request("check");
+    assert!(started(&paused).is_empty());
+    assert_eq!(told(&paused), [third]);
+    assert!(started(&bench.end(first, Status::Completed)).is_empty());
+    assert_eq!(bench.status(second), Some(Status::Requested));
+    let mut freed = started(&bench.clear("global", Some(ConstraintType::Pause)));
+    freed.sort_unstable();
+    assert_eq!(freed, [second, third]);
+}
+
+#[test]
+fn raising_a_limit_starts_so_many_more_and_clearing_it_starts_the_rest() {
+    let mut bench = Bench::of_three_actions(100);
+    bench.set("task:co*", "concurrency", &json!({ "limit": 1 }));
+    for _ in 0..10 {
+        bench.request("copy");
+    }
+    assert_eq!(bench.state.leases.len(), 1);
+    let raised = bench.set("task:co*", "concurrency", &json!({ "limit": 4 }));
+    assert_eq!(started(&raised).len(), 3);
+    let lowered = bench.set("task:co*", "concurrency", &json!({ "limit": 0 }));
+    assert!(started(&lowered).is_empty());
+    assert_eq!(started(&bench.clear("task:co*", None)).len(), 6);
+}
+
+#[test]
+fn an_expiry_wakes_what_was_held_and_is_recorded() {
+    let mut bench = Bench::of_three_actions(4);
+    let ttl = Some(Duration::from_millis(250));
+    bench.set_for("global", "pause", &json!({}), ttl);
+    let until = bench.state.constraints.next_expiry().unwrap();
+    let (_, id) = bench.request("copy");
+    assert_eq!(bench.state.next_due(), Some(until));
+    let left = until.since(bench.now) - Duration::from_millis(2);
+    bench.now = bench.now + left;
+    assert!(started(&bench.pass(0)).is_empty());
+    let woken = bench.pass(0);
+    assert_eq!(started(&woken), [id]);
+    let changes = woken.units.iter().flat_map(|unit| &unit.changes);
+    let removed = changes.filter(|change| matches!(change, Change::RemoveConstraint(_)));
+    assert_eq!(removed.count(), 1);
+    assert_eq!(bench.state.next_due(), None);
+}
+
+#[test]
+fn a_rate_asks_to_be_woken_at_its_next_start_and_not_before() {
+    let mut bench = Bench::of_three_actions(4);
+    bench.set("task:copy", "rate_limit", &json!({ "rate": "10/m" }));
+    let (at_once, _) = bench.request("copy");
+    assert_eq!(started(&at_once).len(), 1);
+    let begun = bench.now;
+    let (_, next) = bench.request("copy");
+    assert_eq!(bench.state.next_due(), Some(begun + Duration::from_secs(6)));
+    let BlockedBy::Constraint(held) = bench
+        .state
+        .blocked_by(&bench.state.live[&next], bench.now)
+        .unwrap()
+    else {
+        panic!("no constraint holds it");
+    };
+    assert_eq!(held.next_at, Some(begun + Duration::from_secs(6)));
+    assert_eq!(started(&bench.pass(6_000)), [next]);
+}
+
+#[test]
+fn a_paused_rate_does_not_wake_anybody() {
+    let mut bench = Bench::of_three_actions(4);
+    bench.set(
+        "task:copy",
+        "rate_limit",
+        &json!({ "rate": "10/s", "burst": 1 }),
+    );
+    bench.set("global", "pause", &json!({}));
+    bench.request("copy");
+    bench.request("copy");
+    assert_eq!(bench.state.next_due(), None);
+}
+
+#[test]
+fn a_pause_over_many_is_told_of_bit_by_bit_and_of_each_once() {
+    let mut bench = Bench::of_three_actions(1);
+    let (_, running) = bench.request("copy");
+    for _ in 0..600 {
+        bench.request("copy");
+    }
+    let mut all = told(&bench.set("global", "pause", &json!({})));
+    assert!(all.len() < 600);
+    while bench.state.next_due() == Some(Timestamp::default()) {
+        all.extend(told(&bench.pass(0)));
+    }
+    assert_eq!(all.len(), 600);
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 600);
+    bench.end(running, Status::Completed);
+    assert_eq!(told(&bench.pass(0)), []);
+}
+
+#[test]
+fn a_closed_gate_starts_nothing() {
+    let mut bench = Bench::of_three_actions(1);
+    bench.state.gate_closed = true;
+    let (_, id) = bench.request("copy");
+    assert_eq!(bench.status(id), Some(Status::Requested));
+    let why = bench.state.blocked_by(&bench.state.live[&id], bench.now);
+    assert_eq!(why, Some(BlockedBy::Gate));
+    bench.state.gate_closed = false;
+    let opened = bench.apply(|state, context| state.start_what_may(context));
+    assert_eq!(started(&opened), [id]);
+}
+
+#[derive(Debug, Clone)]
+enum Move {
+    Request {
+        action: usize,
+        priority: i32,
+    },
+    End(usize),
+    Set {
+        scope: usize,
+        terms: usize,
+        ttl_ms: Option<u64>,
+    },
+    Clear {
+        scope: usize,
+        kind: Option<usize>,
+    },
+    Pass(u64),
+    SetBack(u64),
+    Crash,
+}
+
+const SCOPES: [&str; 7] = [
+    "global",
+    "pack:t",
+    "action:t.copy",
+    "action:t.c*",
+    "task:gpu",
+    "runtime:shell",
+    "worker:w",
+];
+
+fn terms(which: usize) -> (&'static str, Value) {
+    match which {
+        0 => ("pause", json!({})),
+        1 => ("concurrency", json!({ "limit": 0 })),
+        2 => ("concurrency", json!({ "limit": 1 })),
+        3 => ("concurrency", json!({ "limit": 3 })),
+        4 => ("rate_limit", json!({ "rate": "10/s", "burst": 1 })),
+        5 => ("rate_limit", json!({ "rate": "20/s", "burst": 3 })),
+        _ => ("rate_limit", json!({ "rate": "3/s", "burst": 2 })),
+    }
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = prop_oneof![
+        8 => (0..3usize, -1..2i32).prop_map(|(action, priority)| Move::Request { action, priority }),
+        8 => (0..8usize).prop_map(Move::End),
+        3 => (0..7usize, 0..7usize, prop::option::of(1..400u64))
+            .prop_map(|(scope, terms, ttl_ms)| Move::Set { scope, terms, ttl_ms }),
+        2 => (0..7usize, prop::option::of(0..3usize)).prop_map(|(scope, kind)| Move::Clear { scope, kind }),
+        6 => (1..300u64).prop_map(Move::Pass),
+        1 => (1..2_000u64).prop_map(Move::SetBack),
+        1 => Just(Move::Crash),
+    ];
+    prop::collection::vec(one, 1..120)
+}
+
+/// What constraints promise, said plainly: everything that waits is looked at from the first to the last,
+/// as often as something starts.
+#[derive(Default)]
+struct Naive {
+    in_force: BTreeMap<ConstraintKey, (Constraint, Timestamp)>,
+    waiting: BTreeSet<(i32, Timestamp, ExecutionId, usize)>,
+    running: BTreeMap<ExecutionId, usize>,
+}
+
+fn chooses(scope: &str, action: usize) -> bool {
+    match scope {
+        "action:t.copy" => action == 0,
+        "action:t.c*" => action < 2,
+        "task:gpu" => action == 2,
+        _ => true,
+    }
+}
+
+impl Naive {
+    fn may_start(&self, action: usize, now: Timestamp) -> bool {
+        let gpus = self
+            .running
+            .values()
+            .filter(|running| **running == 2)
+            .count();
+        if self.running.len() >= SLOTS as usize || (action == 2 && gpus >= 1) {
+            return false;
+        }
+        self.in_force.values().all(|(constraint, due)| {
+            let scope = constraint.scope.to_string();
+            if !chooses(&scope, action) {
+                return true;
+            }
+            let running = self.running.values();
+            let in_scope = running.filter(|running| chooses(&scope, **running)).count();
+            match &constraint.terms {
+                Terms::Pause => false,
+                Terms::Concurrency { limit } => in_scope < *limit as usize,
+                Terms::RateLimit { rate, burst } => *due <= now + rate.interval() * (burst - 1),
+                Terms::EventPause { .. } => true,
+            }
+        })
+    }
+
+    fn expire(&mut self, now: Timestamp) {
+        self.in_force
+            .retain(|_, (constraint, _)| constraint.expires_at.is_none_or(|at| at > now));
+    }
+
+    /// A rate is never owed more than its burst and one start.
+    fn settle(&mut self, now: Timestamp) {
+        for (constraint, due) in self.in_force.values_mut() {
+            if let Terms::RateLimit { rate, burst } = &constraint.terms {
+                *due = (*due).min(now + rate.interval() * *burst);
+            }
+        }
+    }
+
+    fn start_all(&mut self, now: Timestamp) -> BTreeSet<ExecutionId> {
+        let mut started = BTreeSet::new();
+        loop {
+            let next = self
+                .waiting
+                .iter()
+                .find(|(_, _, _, action)| self.may_start(*action, now));
+            let Some(next) = next.copied() else {
+                return started;
+            };
+            self.waiting.remove(&next);
+            let (_, _, id, action) = next;
+            self.running.insert(id, action);
+            for (constraint, due) in self.in_force.values_mut() {
+                if let Terms::RateLimit { rate, .. } = &constraint.terms
+                    && chooses(&constraint.scope.to_string(), action)
+                {
+                    *due = (*due).max(now) + rate.interval();
+                }
+            }
+            started.insert(id);
+        }
+    }
+}
+
+/// The rows of constraints, as the changes of all decisions made them.
+#[derive(Default)]
+struct Rows(BTreeMap<ConstraintKey, (Constraint, Option<Timestamp>)>);
+
+impl Rows {
+    fn store(&mut self, decision: &Decision) {
+        for change in decision.units.iter().flat_map(|unit| &unit.changes) {
+            match change {
+                Change::PutConstraint(constraint) => {
+                    let due = self.0.get(&constraint.key()).and_then(|(_, due)| *due);
+                    self.0
+                        .insert(constraint.key(), ((**constraint).clone(), due));
+                }
+                Change::RemoveConstraint(key) => drop(self.0.remove(key)),
+                Change::PutRateInstant { key, at } => {
+                    if let Some((_, due)) = self.0.get_mut(key) {
+                        *due = Some(*at);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn crash(bench: &mut Bench, rows: &Rows) -> Decision {
+    let mut after = Bench::of_three_actions(SLOTS);
+    after.now = bench.now;
+    // Ids go on, also where the clock was set back.
+    std::mem::swap(&mut after.entropy, &mut bench.entropy);
+    after.state.epoch = bench.state.epoch + 1;
+    for (constraint, due) in rows.0.values() {
+        let constraint = std::sync::Arc::new(constraint.clone());
+        after.state.constraints.set(constraint, *due, after.now);
+    }
+    let pack = after.state.catalog.packs["t"].clone();
+    after.state.versions.insert("h".to_owned(), pack);
+    after.state.capacity.slots = 0;
+    let mut cut_off = Vec::new();
+    for live in bench.state.live.values() {
+        after.state.take(live.record());
+        cut_off.extend(live.holds_lease().then_some(live.spec.id));
+    }
+    cut_off.sort_unstable();
+    for id in cut_off {
+        let outputs = (Output::default(), Output::default());
+        after.apply(|state, context| state.interrupted(id, outputs, context));
+    }
+    after.state.capacity.slots = SLOTS;
+    *bench = after;
+    bench.apply(|state, context| state.sweep(context))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_starts_is_what_may_in_order_and_nothing_that_may_start_waits(moves in moves()) {
+        let mut bench = Bench::of_three_actions(SLOTS);
+        let (mut naive, mut rows) = (Naive::default(), Rows::default());
+        for one in moves {
+            let at = bench.now + Duration::from_millis(1);
+            let mut decision = match one.clone() {
+                Move::Request { action, priority } => {
+                    let (decision, id) = bench.request_at(ACTIONS[action], priority);
+                    naive.waiting.insert((-priority, bench.now, id, action));
+                    decision
+                }
+                Move::End(which) => {
+                    let Some(id) = naive.running.keys().nth(which).copied() else { continue };
+                    naive.running.remove(&id);
+                    bench.end(id, Status::Completed)
+                }
+                Move::Set { scope, terms: which, ttl_ms } => {
+                    let (kind, params) = terms(which);
+                    let mut new = constraint(SCOPES[scope], kind, &params, bench.now);
+                    new.expires_at = ttl_ms.map(|ms| bench.now + Duration::from_millis(ms));
+                    naive.expire(at);
+                    if new.expires_at.is_none_or(|until| until > at) {
+                        let before = naive.in_force.remove(&new.key());
+                        let due = before.map(|(_, due)| due).unwrap_or_default();
+                        naive.in_force.insert(new.key(), (new, due));
+                        naive.settle(at);
+                    }
+                    bench.set_for(SCOPES[scope], kind, &params, ttl_ms.map(Duration::from_millis))
+                }
+                Move::Clear { scope, kind } => {
+                    let kind = kind.map(|kind| ConstraintType::ALL[kind]);
+                    naive.in_force.retain(|key, _| {
+                        key.scope.to_string() != SCOPES[scope] || kind.is_some_and(|kind| kind != key.kind)
+                    });
+                    bench.clear(SCOPES[scope], kind)
+                }
+                Move::Pass(ms) => bench.pass(ms),
+                Move::SetBack(ms) => {
+                    bench.now = bench.now - Duration::from_millis(ms);
+                    naive.settle(bench.now + Duration::from_millis(1));
+                    bench.pass(0)
+                }
+                Move::Crash => {
+                    let restarted_at = bench.now;
+                    let decision = crash(&mut bench, &rows);
+                    for (key, (_, due)) in &mut naive.in_force {
+                        *due = rows.0[key].1.unwrap_or_default();
+                    }
+                    naive.settle(restarted_at);
+                    let running = std::mem::take(&mut naive.running);
+                    for (id, action) in running {
+                        // One that was cut off too often is given up.
+                        let Some(live) = bench.state.live.get(&id) else {
+                            continue;
+                        };
+                        let spec = &live.spec;
+                        naive.waiting.insert((-spec.priority, spec.requested_at, id, action));
+                    }
+                    decision
+                }
+            };
+            // The loop that wakes the state when something is due.
+            while bench.state.next_due().is_some_and(|due| due <= bench.now) {
+                decision.units.extend(bench.at_once(|state, context| state.due(context)).units);
+            }
+            rows.store(&decision);
+            // What is over by now is not in force, whether or not a loop has said so yet.
+            naive.expire(bench.now);
+            let expected = naive.start_all(bench.now);
+            let begun: BTreeSet<ExecutionId> = started(&decision).into_iter().collect();
+            prop_assert_eq!(begun, expected, "{:?}", one);
+            let woken_by = bench.state.next_due();
+            for live in bench.state.live.values().filter(|live| live.state.status == Status::Requested) {
+                prop_assert!(bench.state.blocked_by(live, bench.now).is_some());
+            }
+            // Whatever time alone ends has an instant at which somebody looks.
+            let held_for_a_time = naive.in_force.values().any(|(constraint, _)| constraint.expires_at.is_some());
+            prop_assert!(!held_for_a_time || woken_by.is_some());
+        }
+    }
+}

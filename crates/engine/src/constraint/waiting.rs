@@ -1,0 +1,254 @@
+//! Work that waits to start: classes of equal candidates, filed under what holds them.
+//!
+//! A class that may start as far as anybody knows is *ready*. One that something holds is filed under that
+//! [`Hold`], where nobody looks at it until the hold is opened: because a lease in its scope ended, an
+//! instant came, a constraint changed. From an open hold classes are asked again in the order of their
+//! first members, beside those that are ready, until one of them is held by it once more: what holds one
+//! holds all that are filed under it. So no order is lost, nothing is asked in vain, and a change costs
+//! what it frees.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use camshaft_model::{ConstraintKey, ExecutionId, Timestamp};
+
+use super::candidate::Candidate;
+
+/// The place of an execution in the order of starts: lower goes first.
+pub(crate) type Place = (Reverse<i32>, Timestamp, ExecutionId);
+
+/// What holds every class that is filed under it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Hold {
+    /// No worker has this runtime.
+    Runtime(String),
+    /// Less than so much of a named capacity is free.
+    Resource(String, u32),
+    /// A constraint.
+    Constraint(ConstraintKey),
+}
+
+/// Executions with equal candidates.
+#[derive(Debug)]
+pub(crate) struct Class {
+    pub(crate) candidate: Arc<Candidate>,
+    members: BTreeSet<Place>,
+    under: Option<Hold>,
+}
+
+impl Class {
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// What holds it, as far as anybody knows.
+    pub(crate) fn under(&self) -> Option<&Hold> {
+        self.under.as_ref()
+    }
+
+    pub(crate) fn has(&self, place: &Place) -> bool {
+        self.members.contains(place)
+    }
+
+    /// Its members after a place, in order.
+    pub(crate) fn after(&self, place: Option<Place>) -> impl Iterator<Item = Place> + '_ {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = place.map_or(Unbounded, Excluded);
+        self.members.range((from, Unbounded)).copied()
+    }
+
+    fn before(&self, place: &Place) -> usize {
+        self.members.range(..place).count()
+    }
+}
+
+type Order = BTreeSet<(Place, u64)>;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    classes: HashMap<u64, Class>,
+    /// Classes that take a slot and may start once there is one.
+    ready: Order,
+    /// Classes that take none.
+    ready_without_slot: Order,
+    held: HashMap<Hold, Order>,
+    open: HashSet<Hold>,
+    /// When to open what time alone opens.
+    wakes: BTreeSet<(Timestamp, Hold)>,
+}
+
+impl Waiting {
+    pub(crate) fn push(&mut self, candidate: &Arc<Candidate>, place: Place) {
+        let number = candidate.number;
+        let class = self.classes.entry(number).or_insert_with(|| Class {
+            candidate: candidate.clone(),
+            members: BTreeSet::new(),
+            under: None,
+        });
+        let first = class.members.first().copied();
+        class.members.insert(place);
+        if first.is_none_or(|first| place < first) {
+            self.refile(number, first);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, candidate: &Candidate, place: &Place) {
+        let number = candidate.number;
+        let Some(class) = self.classes.get_mut(&number) else {
+            return;
+        };
+        let first = class.members.first().copied();
+        if !class.members.remove(place) || first != Some(*place) {
+            return;
+        }
+        self.refile(number, first);
+        if self
+            .classes
+            .get(&number)
+            .is_some_and(|class| class.members.is_empty())
+        {
+            self.classes.remove(&number);
+        }
+    }
+
+    /// Puts a class where its first member belongs, after that has changed.
+    fn refile(&mut self, number: u64, old_first: Option<Place>) {
+        let Some(class) = self.classes.get(&number) else {
+            return;
+        };
+        let new_first = class.members.first().copied();
+        let order = match &class.under {
+            Some(hold) => self.held.entry(hold.clone()).or_default(),
+            None if class.candidate.facts.takes_slot => &mut self.ready,
+            None => &mut self.ready_without_slot,
+        };
+        if let Some(old) = old_first {
+            order.remove(&(old, number));
+        }
+        if let Some(new) = new_first {
+            order.insert((new, number));
+        }
+        if order.is_empty()
+            && let Some(hold) = class.under.clone()
+        {
+            self.held.remove(&hold);
+            self.open.remove(&hold);
+        }
+    }
+
+    /// The class to be asked next, if there is a slot or if there is none.
+    pub(crate) fn next(&self, has_slot: bool) -> Option<&Class> {
+        let without = self.ready_without_slot.first();
+        let ready = self.ready.first();
+        let open = self
+            .open
+            .iter()
+            .filter_map(|hold| self.held.get(hold)?.first());
+        let with_slot = ready.into_iter().chain(open).filter(|_| has_slot);
+        let (_, number) = without.into_iter().chain(with_slot).min()?;
+        self.classes.get(number)
+    }
+
+    /// Files a class under what holds it. That holds all that are filed there, until it is opened: at
+    /// `wake_at` at the latest, if time alone does.
+    pub(crate) fn hold(&mut self, candidate: &Candidate, hold: Hold, wake_at: Option<Timestamp>) {
+        self.open.remove(&hold);
+        if let Some(at) = wake_at {
+            self.wakes.insert((at, hold.clone()));
+        }
+        self.file(candidate.number, Some(hold));
+    }
+
+    fn file(&mut self, number: u64, under: Option<Hold>) {
+        let Some(class) = self.classes.get_mut(&number) else {
+            return;
+        };
+        let Some(first) = class.members.first().copied() else {
+            return;
+        };
+        if class.under == under {
+            return;
+        }
+        let before = std::mem::replace(&mut class.under, under.clone());
+        let takes_slot = class.candidate.facts.takes_slot;
+        let entry = (first, number);
+        match before {
+            Some(hold) => {
+                if let Some(order) = self.held.get_mut(&hold) {
+                    order.remove(&entry);
+                    if order.is_empty() {
+                        self.held.remove(&hold);
+                        self.open.remove(&hold);
+                    }
+                }
+            }
+            None if takes_slot => drop(self.ready.remove(&entry)),
+            None => drop(self.ready_without_slot.remove(&entry)),
+        }
+        match under {
+            Some(hold) => drop(self.held.entry(hold).or_default().insert(entry)),
+            None if takes_slot => drop(self.ready.insert(entry)),
+            None => drop(self.ready_without_slot.insert(entry)),
+        }
+    }
+
+    /// What is filed under a hold is asked again.
+    pub(crate) fn open(&mut self, hold: &Hold) {
+        if self.held.contains_key(hold) {
+            self.open.insert(hold.clone());
+        }
+    }
+
+    /// What waits for some of a named capacity is asked again.
+    pub(crate) fn open_resource(&mut self, resource: &str) {
+        let waits = |hold: &&Hold| matches!(hold, Hold::Resource(name, _) if name == resource);
+        let holds: Vec<Hold> = self.held.keys().filter(waits).cloned().collect();
+        self.open.extend(holds);
+    }
+
+    /// Everything is asked again.
+    pub(crate) fn open_all(&mut self) {
+        self.open.extend(self.held.keys().cloned());
+        self.wakes.clear();
+    }
+
+    /// Opens everything whose instant has come.
+    pub(crate) fn wake(&mut self, now: Timestamp) {
+        while let Some((at, hold)) = self.wakes.first() {
+            if *at > now {
+                break;
+            }
+            let hold = hold.clone();
+            self.wakes.pop_first();
+            self.open(&hold);
+        }
+    }
+
+    /// When something opens by time alone.
+    pub(crate) fn next_wake(&self) -> Option<Timestamp> {
+        self.wakes.first().map(|(at, _)| *at)
+    }
+
+    /// Every class.
+    pub(crate) fn classes(&self) -> impl Iterator<Item = &Class> {
+        self.classes.values()
+    }
+
+    pub(crate) fn class(&self, number: u64) -> Option<&Class> {
+        self.classes.get(&number)
+    }
+
+    /// How many go before a place, of those that wait for the same.
+    pub(crate) fn ahead(&self, candidate: &Candidate, place: &Place) -> usize {
+        let Some(class) = self.classes.get(&candidate.number) else {
+            return 0;
+        };
+        let alike = self.classes.values().filter(|other| {
+            other.under == class.under
+                && other.candidate.facts.takes_slot == class.candidate.facts.takes_slot
+        });
+        alike.map(|other| other.before(place)).sum()
+    }
+}

@@ -1,0 +1,228 @@
+//! Constraints, as everybody outside of the engine reaches them: set, cleared, listed with what they hold,
+//! and tried before they are set.
+
+use std::collections::{BTreeMap, HashMap};
+
+use async_trait::async_trait;
+use camshaft_model::port::constraint::{ConstraintControl, ControlRefused};
+use camshaft_model::port::store::{Outcome, StoreError};
+use camshaft_model::{
+    BlockedBy, Constraint, ConstraintKey, ConstraintType, ExecutionId, Ref, Scope, Status,
+    Timestamp,
+};
+use tokio::sync::oneshot;
+
+use super::Engine;
+use crate::apply::Before;
+use crate::constraint::{Candidate, Constraints, InForce};
+use crate::state::{Live, State};
+use crate::workflow::ActiveWork;
+
+/// So many executions that hold a lease are named for each constraint.
+const MAX_HOLDERS: usize = 20;
+
+/// What a constraint would hold if it were in force now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConstraintPreview {
+    /// How many executions in its scope run. It does not touch them.
+    pub running: u64,
+    /// How many executions in its scope are in line for their start.
+    pub waiting: u64,
+    /// How many of those it would hold.
+    pub held: u64,
+    /// The same by action, where it is not 0: those last in line are held.
+    pub by_action: BTreeMap<Ref, u64>,
+}
+
+/// A constraint in force and what it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConstraintUse {
+    /// The constraint.
+    pub constraint: Constraint,
+    /// How many executions in its scope hold a lease.
+    pub leases: u64,
+    /// Some of them.
+    pub holders: Vec<ExecutionId>,
+    /// How many executions in its scope are in line for their start.
+    pub waiting: u64,
+    /// How many more may start now, as far as this constraint goes; `None` if it sets no limit.
+    pub room: Option<u64>,
+    /// When a limit of a rate allows the next start, if not now.
+    pub next_at: Option<Timestamp>,
+}
+
+#[async_trait]
+impl ConstraintControl for Engine {
+    async fn set(&self, constraint: Constraint) -> Result<(), ControlRefused> {
+        let (answer, stored) = oneshot::channel();
+        let set = constraint.clone();
+        let before = self.core.apply_with(
+            |state, context| state.set_constraint(constraint, context),
+            |outcome| drop(answer.send(outcome)),
+        )?;
+        self.constraint_stored(stored, before, Some(set)).await
+    }
+
+    async fn clear(
+        &self,
+        scope: &Scope,
+        kind: Option<ConstraintType>,
+    ) -> Result<Vec<ConstraintKey>, ControlRefused> {
+        let (answer, stored) = oneshot::channel();
+        let before = self.core.apply_with(
+            |state, context| Ok::<_, ControlRefused>(state.clear_constraints(scope, kind, context)),
+            |outcome| drop(answer.send(outcome)),
+        )?;
+        let cleared = before.iter().map(|(key, _)| key.clone()).collect();
+        self.constraint_stored(stored, before, None).await?;
+        Ok(cleared)
+    }
+
+    fn constraints(&self) -> Vec<Constraint> {
+        self.core.read(|state| {
+            let all = state.constraints.all();
+            all.map(|found| (*found.constraint).clone()).collect()
+        })
+    }
+
+    fn set_gate(&self, closed: bool) {
+        self.core.apply(|state, context| {
+            state.gate_closed = closed;
+            state.start_what_may(context)
+        });
+    }
+}
+
+impl Engine {
+    /// Waits until a change of constraints is stored, and takes it back if it cannot be.
+    async fn constraint_stored(
+        &self,
+        stored: oneshot::Receiver<Result<Outcome, StoreError>>,
+        before: Before,
+        set: Option<Constraint>,
+    ) -> Result<(), ControlRefused> {
+        let gone = || Err(StoreError::Unavailable("the writer has stopped".to_owned()));
+        let Err(error) = stored.await.unwrap_or_else(|_| gone()) else {
+            return Ok(());
+        };
+        self.core
+            .apply(|state, context| state.restore_constraints(before, set.as_ref(), context));
+        Err(error.into())
+    }
+
+    /// Every constraint in force with what it does, in the order of scopes and types.
+    pub fn constraint_use(&self) -> Vec<ConstraintUse> {
+        let now = self.core.clock().now();
+        self.core.read(|state| {
+            let all = state.constraints.all();
+            all.map(|found| state.use_of(found, now)).collect()
+        })
+    }
+
+    /// What a constraint would hold if it were in force now. It is not set.
+    pub fn preview(&self, constraint: &Constraint) -> ConstraintPreview {
+        let now = self.core.clock().now();
+        self.core.read(|state| state.preview(constraint, now))
+    }
+
+    /// What holds these executions now: those that wait for their start, and runs of workflows that a
+    /// constraint holds wholly. What the database says of them may be older.
+    pub fn blocked_by(&self, ids: &[ExecutionId]) -> HashMap<ExecutionId, BlockedBy> {
+        let now = self.core.clock().now();
+        self.core.read(|state| {
+            let live = ids.iter().filter_map(|id| state.live.get(id));
+            live.filter_map(|live| Some((live.spec.id, state.held_now(live, now)?)))
+                .collect()
+        })
+    }
+}
+
+impl State {
+    fn use_of(&self, found: &InForce, now: Timestamp) -> ConstraintUse {
+        let is_in = |candidate: &Candidate| self.constraints.chooses(&found.scope, candidate);
+        let leases = self.leases.count(is_in);
+        let mut holders: Vec<ExecutionId> = self.leases.of(is_in).collect();
+        holders.sort_unstable();
+        holders.truncate(MAX_HOLDERS);
+        let in_scope = self
+            .waiting
+            .classes()
+            .filter(|class| class.candidate.facts.takes_slot && is_in(&class.candidate));
+        ConstraintUse {
+            constraint: (*found.constraint).clone(),
+            leases: leases as u64,
+            holders,
+            waiting: in_scope.map(|class| class.len() as u64).sum(),
+            room: found.room(leases, now),
+            next_at: found.holds(|_| leases, now).flatten(),
+        }
+    }
+
+    fn preview(&self, constraint: &Constraint, now: Timestamp) -> ConstraintPreview {
+        let key = constraint.key();
+        // Alone, so that only what it says counts; a rate goes on from where the one before it is.
+        let mut alone = Constraints::new(self.constraints.home().clone());
+        let due = self.constraints.get(&key).and_then(|found| found.due);
+        alone.set(std::sync::Arc::new(constraint.clone()), due, now);
+        let Some(found) = alone.get(&key) else {
+            return ConstraintPreview::default();
+        };
+        let is_in = |candidate: &Candidate| alone.chooses(&found.scope, candidate);
+        let running = self.leases.count(is_in);
+        let mut line = Vec::new();
+        for class in self.waiting.classes() {
+            if class.candidate.facts.takes_slot && is_in(&class.candidate) {
+                let action = class.candidate.action();
+                line.extend(class.after(None).map(|place| (place, action)));
+            }
+        }
+        let room = found.room(running, now).unwrap_or(u64::MAX);
+        let mut preview = ConstraintPreview {
+            running: running as u64,
+            waiting: line.len() as u64,
+            ..ConstraintPreview::default()
+        };
+        if room < preview.waiting {
+            line.sort_unstable();
+            let first = usize::try_from(room).unwrap_or(usize::MAX);
+            for action in line
+                .into_iter()
+                .skip(first)
+                .filter_map(|(_, action)| action)
+            {
+                preview.held += 1;
+                *preview.by_action.entry(action.clone()).or_default() += 1;
+            }
+        }
+        preview
+    }
+
+    /// What holds an execution now: see [`Engine::blocked_by`].
+    fn held_now(&self, live: &Live, now: Timestamp) -> Option<BlockedBy> {
+        match live.state.status {
+            Status::Requested => self.blocked_by(live, now),
+            Status::Waiting => self.wholly_held(live.spec.id, now),
+            _ => None,
+        }
+    }
+
+    /// The constraint that holds a run of a workflow, if all that it has to do is held by constraints.
+    fn wholly_held(&self, run: ExecutionId, now: Timestamp) -> Option<BlockedBy> {
+        let mut first = None;
+        for active in self.runs.get(&run)?.active.values() {
+            let children: Vec<ExecutionId> = match &active.work {
+                ActiveWork::Child(id) => vec![*id],
+                ActiveWork::Items(fan) => fan.running.values().copied().collect(),
+                ActiveWork::Inquiry(_) | ActiveWork::Event(_) => return None,
+            };
+            for child in children {
+                let held = self.held_now(self.live.get(&child)?, now)?;
+                if !matches!(held, BlockedBy::Constraint(_)) {
+                    return None;
+                }
+                first.get_or_insert(held);
+            }
+        }
+        first
+    }
+}
