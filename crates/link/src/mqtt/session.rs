@@ -96,7 +96,6 @@ pub(crate) enum Happened<T> {
     /// A message came.
     Received(Publish),
     /// The answer to a subscription: whether every filter was granted.
-    #[expect(dead_code, reason = "the connector reads it")]
     Subscribed(bool),
 }
 
@@ -239,7 +238,6 @@ impl<T> Session<T> {
     }
 
     /// Takes what the broker has not acknowledged, oldest first.
-    #[expect(dead_code, reason = "the connector needs it")]
     pub(crate) fn into_unacknowledged(mut self) -> Vec<T> {
         let left = std::mem::take(&mut self.unacknowledged);
         left.into_iter().map(|(_, ticket)| ticket).collect()

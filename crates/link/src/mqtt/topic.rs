@@ -96,7 +96,10 @@ impl Topics {
             .and_then(|rest| rest.strip_prefix("/constraints/"))
             .ok_or(TopicError::Elsewhere)?;
         let (path, kind) = match path.rsplit_once("/~") {
-            Some((path, kind)) if !kind.contains('/') => {
+            // Of a kind that needs a name, the first level after it is the name, whatever it begins with.
+            Some((path, kind))
+                if !kind.contains('/') && (path.contains('/') || path == "global") =>
+            {
                 let shown = || TopicError::Type(kind.chars().take(64).collect());
                 (path, Some(kind.parse().map_err(|_| shown())?))
             }

@@ -1,0 +1,121 @@
+//! The broker in this process: MQTT 3.1.1 for who has none installed.
+//!
+//! It keeps retained messages, wills, sessions and both kinds of wildcard; QoS 1 is the highest that is
+//! granted to a subscription, and messages with QoS 2 are taken exactly once. Everything is in memory
+//! and bounded: a client that does not read is cut off once its mailbox is full, and nobody else waits
+//! for it. What is retained is gone when it stops; the engine's own constraints are in its database.
+//!
+//! Packets are read and written by the client library's codec. A broker that could be embedded whole
+//! (rumqttd) was looked at and left: it does not switch off Nagle's delay on the connections that it
+//! accepts, cannot be stopped, does not say when its address is taken, and reserves a log of its own for
+//! every filter that anybody subscribes to.
+
+mod connection;
+mod hub;
+mod mailbox;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use hub::Hub;
+
+/// The most connections at once.
+const MAX_CONNECTIONS: usize = 512;
+/// The largest packet that is taken.
+pub(super) const MAX_PACKET_BYTES: usize = 1024 * 1024;
+/// How long connections may take to end when the broker stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long to wait when no connection can be accepted, for want of descriptors for instance.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// See the module.
+pub struct EmbeddedBroker {
+    address: SocketAddr,
+    stop: CancellationToken,
+    connections: TaskTracker,
+    acceptor: JoinHandle<()>,
+}
+
+impl EmbeddedBroker {
+    /// Listens, and accepts connections until it is stopped. With `login`, only those who know the name
+    /// and the password.
+    ///
+    /// # Errors
+    /// The address is taken or not this machine's.
+    pub async fn start(listen: SocketAddr, login: Option<(String, String)>) -> io::Result<Self> {
+        let listener = TcpListener::bind(listen).await?;
+        let address = listener.local_addr()?;
+        let stop = CancellationToken::new();
+        let connections = TaskTracker::new();
+        let hub = Arc::new(Hub::new(login));
+        let acceptor = tokio::spawn(accept(listener, hub, stop.clone(), connections.clone()));
+        Ok(Self {
+            address,
+            stop,
+            connections,
+            acceptor,
+        })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends every connection. Wills are not published: who would hear them is cut off as well.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.connections.close();
+        let ended = async {
+            let _ = self.acceptor.await;
+            self.connections.wait().await;
+        };
+        if tokio::time::timeout(STOP_TIMEOUT, ended).await.is_err() {
+            tracing::warn!("connections to the embedded broker did not end in time");
+        }
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    hub: Arc<Hub>,
+    stop: CancellationToken,
+    connections: TaskTracker,
+) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "the embedded broker cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Without a place the connection is closed at once.
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            tracing::warn!(%peer, "the embedded broker has {MAX_CONNECTIONS} connections and takes no more");
+            continue;
+        };
+        let (hub, stop) = (hub.clone(), stop.clone());
+        connections.spawn(async move {
+            connection::serve(stream, peer, &hub, &stop).await;
+            drop(place);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! Telemetry: what is committed becomes messages for the broker.
+//!
+//! [`Telemetry`] is a subscriber of the bus. It turns notices into messages at once and puts them into
+//! a bounded queue, and the connector takes them from there; so a broker that is slow or away costs the
+//! engine nothing. What the messages mean is in [`message`].
+//!
+//! A run is a root execution. If that is an action, the run has one task, which is the execution
+//! itself; if it is a workflow, its tasks are the executions below it, and those tasks without one
+//! (skipped, answered, awaited, taken from the cache, or the whole of a task with items), which only the
+//! event log tells of. Their `task_id` is the run's id, a slash and their name.
+
+pub mod message;
+mod outbox;
+mod run;
+
+use std::collections::HashMap;
+
+use camshaft_model::notice::{Notice, Subscriber};
+use camshaft_model::port::clock::Clock;
+use camshaft_model::{Execution, ExecutionId, StepEvent, Timestamp};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+use super::session::Message;
+use super::topic::Topics;
+pub use message::Identity;
+pub(crate) use message::Queued;
+use message::{Body, Lifecycle};
+use outbox::Outbox;
+use run::Run;
+
+/// What a run that is not over is told to have come to when the engine stops.
+const INTERRUPTED: &str = "interrupted";
+
+/// See the module.
+pub struct Telemetry {
+    identity: Identity,
+    topics: Topics,
+    clock: Arc<dyn Clock>,
+    /// Runs that were asked for before this instant began in an earlier life.
+    began_at: Timestamp,
+    inner: Mutex<Inner>,
+    filled: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    runs: HashMap<ExecutionId, Run>,
+    outbox: Outbox,
+    is_closed: bool,
+}
+
+impl Telemetry {
+    /// A subscriber that has heard nothing yet.
+    pub fn new(identity: Identity, topics: Topics, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            identity,
+            topics,
+            began_at: clock.now(),
+            clock,
+            inner: Mutex::default(),
+            filled: Notify::new(),
+        }
+    }
+
+    /// How many messages were given up because the broker was too slow or away.
+    pub fn dropped(&self) -> u64 {
+        self.inner.lock().outbox.dropped()
+    }
+
+    /// Tells of runs that an earlier life had begun and this one goes on with.
+    pub fn resume<'a>(&self, runs: impl IntoIterator<Item = &'a Execution>) {
+        let mut inner = self.inner.lock();
+        for execution in runs {
+            inner.run(
+                execution.spec.root,
+                self.began_at,
+                execution,
+                self.clock.now(),
+            );
+        }
+        drop(inner);
+        self.filled.notify_one();
+    }
+
+    /// Tells that the engine stops, of every run that is not over; nothing is told after that.
+    pub(crate) fn close(&self) {
+        let at = self.clock.now();
+        let mut inner = self.inner.lock();
+        inner.is_closed = true;
+        let mut open: Vec<(ExecutionId, Run)> = inner.runs.drain().collect();
+        open.sort_by_key(|(id, _)| *id);
+        for (id, run) in open {
+            let stopped = Lifecycle {
+                event: "ENGINE_STOPPED",
+                resumed: None,
+                status: Some(INTERRUPTED),
+                duration_ms: Some(run.lasted_ms(at)),
+                error: Some("the engine stopped before the run was over; its next start takes the run up again".to_owned()),
+            };
+            inner.outbox.push(id, at, Body::LifecycleEvent(stopped));
+            inner.outbox.end(id);
+        }
+        drop(inner);
+        self.filled.notify_one();
+    }
+
+    /// Returns once there may be something to send.
+    pub(crate) async fn filled(&self) {
+        self.filled.notified().await;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inner.lock().outbox.is_empty()
+    }
+
+    pub(crate) fn pop(&self) -> Option<Queued> {
+        self.inner.lock().outbox.pop()
+    }
+
+    pub(crate) fn delivered(&self, run: ExecutionId) {
+        self.inner.lock().outbox.delivered(run);
+    }
+
+    pub(crate) fn put_back(&self, messages: Vec<Queued>) {
+        self.inner.lock().outbox.put_back(messages);
+    }
+
+    /// A message as the broker gets it.
+    pub(crate) fn written(&self, queued: &Queued) -> Message {
+        let Identity {
+            org_id, project_id, ..
+        } = &self.identity;
+        Message::passing(
+            self.topics.telemetry(org_id, project_id, queued.run),
+            queued.write(&self.identity),
+        )
+    }
+}
+
+impl Inner {
+    /// The run of a root, which begins with what is told of it first.
+    fn run(
+        &mut self,
+        root: ExecutionId,
+        began_at: Timestamp,
+        execution: &Execution,
+        at: Timestamp,
+    ) -> &mut Run {
+        let outbox = &mut self.outbox;
+        self.runs.entry(root).or_insert_with(|| {
+            // Only the root says when its run was asked for; its parts came later.
+            let resumed = execution.spec.id != root || execution.spec.requested_at < began_at;
+            let started = Lifecycle {
+                event: "ENGINE_STARTED",
+                resumed: resumed.then_some(true),
+                ..Lifecycle::default()
+            };
+            outbox.push(root, at, Body::LifecycleEvent(started));
+            Run::new(execution.spec.requested_at)
+        })
+    }
+
+    fn execution(&mut self, execution: &Execution, began_at: Timestamp, at: Timestamp) {
+        let root = execution.spec.root;
+        let states = self.run(root, began_at, execution, at).execution(execution);
+        for state in states {
+            let body = Body::TaskStateEvent(Box::new(state));
+            self.outbox.push(root, at, body);
+        }
+        if execution.spec.id == root && execution.state.status.is_terminal() {
+            self.runs.remove(&root);
+            let body = Body::LifecycleEvent(run::stopped(execution));
+            self.outbox.push(root, at, body);
+            self.outbox.end(root);
+        }
+    }
+
+    fn step(&mut self, event: &StepEvent, at: Timestamp) {
+        let root = event.execution_id;
+        // Of a run that nothing is known of the next change of an execution will tell.
+        let Some(run) = self.runs.get_mut(&root) else {
+            return;
+        };
+        if let Some(state) = run.step(event) {
+            let body = Body::TaskStateEvent(Box::new(state));
+            self.outbox.push(root, at, body);
+        }
+    }
+}
+
+impl Subscriber for Telemetry {
+    fn name(&self) -> &str {
+        "mqtt telemetry"
+    }
+
+    fn notice(&self, notice: &Notice) {
+        let at = self.clock.now();
+        let mut inner = self.inner.lock();
+        if inner.is_closed {
+            return;
+        }
+        match notice {
+            Notice::Execution(execution) => inner.execution(execution, self.began_at, at),
+            Notice::Step(event) => inner.step(event, at),
+            Notice::Event(_) | Notice::Enforcement(_) | Notice::Constraint { .. } => return,
+        }
+        drop(inner);
+        self.filled.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! Messages that wait for the broker: a bounded queue that gives up the oldest, and counts for each
+//! run how many, so that the next message of the run can say so.
+
+use std::collections::{HashMap, VecDeque};
+
+use camshaft_model::{ExecutionId, Timestamp};
+
+use super::message::{Body, Queued};
+
+/// The most messages that wait.
+const MAX_QUEUED: usize = 50_000;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    queue: VecDeque<Queued>,
+    runs: HashMap<ExecutionId, Count>,
+    limit: usize,
+    dropped: u64,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    seq: u64,
+    /// How many are in the queue or on their way.
+    pending: usize,
+    /// How many were given up since the last one that left.
+    dropped: u64,
+    is_over: bool,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self::with_limit(MAX_QUEUED)
+    }
+}
+
+impl Outbox {
+    pub(super) fn with_limit(limit: usize) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            runs: HashMap::new(),
+            limit,
+            dropped: 0,
+        }
+    }
+
+    pub(super) fn push(&mut self, run: ExecutionId, at: Timestamp, body: Body) {
+        let count = self.runs.entry(run).or_default();
+        count.seq += 1;
+        count.pending += 1;
+        let seq = count.seq;
+        self.queue.push_back(Queued {
+            run,
+            seq,
+            at,
+            dropped: 0,
+            body,
+        });
+        self.trim();
+    }
+
+    /// Nothing more will come of a run; it is forgotten once all of it has left.
+    pub(super) fn end(&mut self, run: ExecutionId) {
+        if let Some(count) = self.runs.get_mut(&run) {
+            count.is_over = true;
+        }
+        self.forget(run);
+    }
+
+    /// The oldest message, which is on its way now.
+    pub(super) fn pop(&mut self) -> Option<Queued> {
+        let mut queued = self.queue.pop_front()?;
+        if let Some(count) = self.runs.get_mut(&queued.run) {
+            queued.dropped += std::mem::take(&mut count.dropped);
+        }
+        Some(queued)
+    }
+
+    /// The broker has it.
+    pub(super) fn delivered(&mut self, run: ExecutionId) {
+        if let Some(count) = self.runs.get_mut(&run) {
+            count.pending = count.pending.saturating_sub(1);
+        }
+        self.forget(run);
+    }
+
+    /// Takes back what was on its way, oldest first.
+    pub(super) fn put_back(&mut self, messages: Vec<Queued>) {
+        for message in messages.into_iter().rev() {
+            self.queue.push_front(message);
+        }
+        self.trim();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// How many messages were given up in all.
+    pub(super) const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn trim(&mut self) {
+        while self.queue.len() > self.limit {
+            let Some(oldest) = self.queue.pop_front() else {
+                return;
+            };
+            self.dropped += 1;
+            if let Some(count) = self.runs.get_mut(&oldest.run) {
+                count.dropped += 1 + oldest.dropped;
+                count.pending = count.pending.saturating_sub(1);
+            }
+            self.forget(oldest.run);
+        }
+    }
+
+    fn forget(&mut self, run: ExecutionId) {
+        let is_done = |count: &Count| count.is_over && count.pending == 0;
+        if self.runs.get(&run).is_some_and(is_done) {
+            self.runs.remove(&run);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::Lifecycle;
+    use super::*;
+    use uuid::Uuid;
+
+    fn run(number: u128) -> ExecutionId {
+        ExecutionId::new(Uuid::from_u128(number))
+    }
+
+    fn push(outbox: &mut Outbox, number: u128) {
+        let body = Body::LifecycleEvent(Lifecycle::default());
+        outbox.push(run(number), Timestamp::default(), body);
+    }
+
+    fn all(outbox: &mut Outbox) -> Vec<(ExecutionId, u64, u64)> {
+        std::iter::from_fn(|| outbox.pop())
+            .map(|queued| (queued.run, queued.seq, queued.dropped))
+            .collect()
+    }
+
+    #[test]
+    fn the_oldest_are_given_up_and_the_next_of_the_run_says_how_many() {
+        let mut outbox = Outbox::with_limit(3);
+        for number in [1, 1, 2, 1, 2] {
+            push(&mut outbox, number);
+        }
+        assert_eq!(outbox.dropped(), 2);
+        assert_eq!(
+            all(&mut outbox),
+            [(run(2), 1, 0), (run(1), 3, 2), (run(2), 2, 0)]
+        );
+    }
+
+    #[test]
+    fn what_is_put_back_leaves_first_and_tells_again_what_was_given_up() {
+        let mut outbox = Outbox::with_limit(2);
+        for _ in 0..3 {
+            push(&mut outbox, 1);
+        }
+        let first = outbox.pop().unwrap();
+        assert_eq!((first.seq, first.dropped), (2, 1));
+        outbox.put_back(vec![first]);
+        assert_eq!(all(&mut outbox), [(run(1), 2, 1), (run(1), 3, 0)]);
+        let late = Queued {
+            run: run(1),
+            seq: 2,
+            at: Timestamp::default(),
+            dropped: 1,
+            body: Body::LifecycleEvent(Lifecycle::default()),
+        };
+        push(&mut outbox, 1);
+        push(&mut outbox, 1);
+        outbox.put_back(vec![late]);
+        assert_eq!(
+            all(&mut outbox),
+            [(run(1), 4, 2), (run(1), 5, 0)],
+            "one that was put back into a full queue is given up with what it told of"
+        );
+    }
+
+    #[test]
+    fn a_run_is_forgotten_when_all_of_it_has_left() {
+        let mut outbox = Outbox::default();
+        push(&mut outbox, 1);
+        outbox.end(run(1));
+        let message = outbox.pop().unwrap();
+        assert_eq!(outbox.runs.len(), 1);
+        outbox.delivered(message.run);
+        assert!(outbox.runs.is_empty());
+        let mut outbox = Outbox::with_limit(0);
+        push(&mut outbox, 1);
+        outbox.end(run(1));
+        assert!(outbox.runs.is_empty());
+    }
+}

@@ -1,0 +1,228 @@
+//! What is known of one run that is under way: enough to tell a change from a repetition, and an
+//! execution of a workflow from one of an action.
+
+use std::collections::{HashMap, HashSet};
+
+use camshaft_model::{
+    Execution, ExecutionId, Object, Status, StepEvent, StepEventType, StepScope, Timestamp,
+};
+use serde_json::Value;
+
+use super::message::{Lifecycle, State, TaskState, shortened};
+
+/// See the module.
+pub(super) struct Run {
+    requested_at: Timestamp,
+    /// The executions that are under way.
+    executions: HashMap<ExecutionId, Known>,
+    /// Tasks with items of which one has been seen, by their run and their name.
+    fans: HashSet<(ExecutionId, String)>,
+}
+
+struct Known {
+    /// What was told last, and of which attempt.
+    last: Option<(State, u32)>,
+    name: String,
+    is_workflow: bool,
+}
+
+impl Run {
+    pub(super) fn new(requested_at: Timestamp) -> Self {
+        Self {
+            requested_at,
+            executions: HashMap::new(),
+            fans: HashSet::new(),
+        }
+    }
+
+    pub(super) fn lasted_ms(&self, now: Timestamp) -> f64 {
+        millis(self.requested_at, now)
+    }
+
+    /// What a change of an execution tells.
+    pub(super) fn execution(&mut self, execution: &Execution) -> Vec<TaskState> {
+        let (spec, status) = (&execution.spec, execution.state.status);
+        let attempt = execution.state.attempt;
+        let known = self.executions.entry(spec.id).or_insert_with(|| Known {
+            last: None,
+            name: spec.step().to_owned(),
+            is_workflow: false,
+        });
+        known.is_workflow |= status == Status::Waiting;
+        let is_run_itself = spec.parent.is_none() && known.is_workflow;
+        let state = state_of(execution).filter(|state| {
+            // Waiting longer for another reason is nothing new, nor is waiting for the next attempt.
+            let waits_longer = *state == State::Pending && known.last.is_some();
+            !waits_longer && known.last != Some((*state, attempt))
+        });
+        if let Some(state) = state {
+            known.last = Some((state, attempt));
+        }
+        if status.is_terminal() {
+            self.executions.remove(&spec.id);
+        }
+        let (Some(state), false) = (state, is_run_itself) else {
+            return Vec::new();
+        };
+        let mut told = Vec::new();
+        told.extend(self.fan_begins(execution));
+        told.push(task_state(execution, state));
+        told
+    }
+
+    /// The task of the first item that is seen runs from now on.
+    fn fan_begins(&mut self, execution: &Execution) -> Option<TaskState> {
+        let (place, parent) = (execution.spec.task.as_ref()?, execution.spec.parent?);
+        place.item?;
+        let is_new = self.fans.insert((parent, place.name.clone()));
+        is_new.then(|| TaskState::new(id_in(parent, &place.name), &place.name, State::Running))
+    }
+
+    /// What a line of the event log tells that no change of an execution does.
+    pub(super) fn step(&mut self, event: &StepEvent) -> Option<TaskState> {
+        use StepEventType as Type;
+        let payload = &event.payload;
+        let about = event.item_id.unwrap_or(event.execution_id);
+        let name = event.step.as_deref()?;
+        let held_by = text(payload, "constraint");
+        let state = match event.event_type {
+            Type::StepRetrying => State::Retrying,
+            Type::TaskBlocked => State::Blocked,
+            Type::StepSkipped => State::Skipped,
+            Type::TaskCompleted => State::Completed,
+            Type::TaskFailed | Type::TaskCancelled => State::Failed,
+            _ => return None,
+        };
+        let is_of_execution = match event.event_type {
+            Type::StepRetrying => true,
+            Type::TaskBlocked => held_by.is_some(),
+            _ => !self.is_without_execution(event, about, name),
+        };
+        if is_of_execution && !matches!(state, State::Retrying | State::Blocked) {
+            return None;
+        }
+        let task_id = if is_of_execution {
+            // The line may come before the execution itself is told of.
+            let known = self.executions.entry(about).or_insert_with(|| Known {
+                last: None,
+                name: name.to_owned(),
+                is_workflow: false,
+            });
+            let attempt = known.last.map_or(0, |(_, attempt)| attempt);
+            known.last = Some((state, attempt));
+            about.to_string()
+        } else {
+            self.fans.remove(&(about, name.to_owned()));
+            id_in(about, name)
+        };
+        let mut told = TaskState::new(task_id, name, state);
+        told.attempt = payload.get("attempt").and_then(Value::as_u64);
+        told.duration_ms = payload
+            .get("duration_ms")
+            .and_then(Value::as_f64)
+            .unwrap_or(0.0);
+        told.constraint = held_by.map(str::to_owned);
+        told.reason = text(payload, "reason").map(shortened);
+        match state {
+            State::Retrying => told.error = told.reason.take().unwrap_or_default(),
+            State::Failed => told.error = text(payload, "error").map(shortened).unwrap_or_default(),
+            State::Completed if payload.contains_key("taken_from") => {
+                let kind = payload["taken_from"].get("kind").and_then(Value::as_str);
+                told.reason = kind.map(|kind| format!("taken from the {kind}"));
+            }
+            _ => {}
+        }
+        Some(told)
+    }
+
+    /// Whether a line about the end of a task is about one that has no execution of its own. A line
+    /// about one that has names the execution; any other names the run, if that is not the root.
+    fn is_without_execution(&self, event: &StepEvent, about: ExecutionId, name: &str) -> bool {
+        if event.step_scope != Some(StepScope::Task) {
+            return false;
+        }
+        match self.executions.get(&about) {
+            _ if event.item_id.is_none() => true,
+            Some(known) => known.is_workflow && known.name != name,
+            // It began in an earlier life: only tasks without an execution have these.
+            None => {
+                event.payload.contains_key("items")
+                    || event.event_type == StepEventType::StepSkipped
+            }
+        }
+    }
+}
+
+/// The end of a run.
+pub(super) fn stopped(root: &Execution) -> Lifecycle {
+    let state = &root.state;
+    let from = state.started_at.unwrap_or(root.spec.requested_at);
+    Lifecycle {
+        event: "ENGINE_STOPPED",
+        resumed: None,
+        status: Some(state.status.as_str()),
+        duration_ms: Some(state.ended_at.map_or(0.0, |to| millis(from, to))),
+        error: Some(error_of(root)),
+    }
+}
+
+fn state_of(execution: &Execution) -> Option<State> {
+    Some(match execution.state.status {
+        Status::Requested => State::Pending,
+        Status::Running | Status::Waiting => State::Running,
+        Status::Completed => State::Completed,
+        Status::Skipped => State::Skipped,
+        Status::Failed | Status::TimedOut | Status::Cancelled | Status::Abandoned => State::Failed,
+        Status::Scheduled | Status::Canceling => return None,
+    })
+}
+
+fn task_state(execution: &Execution, now: State) -> TaskState {
+    let (spec, state) = (&execution.spec, &execution.state);
+    let mut told = TaskState::new(spec.id.to_string(), spec.step(), now);
+    told.attempt = Some(match now {
+        State::Pending => u64::from(state.attempt) + 1,
+        _ => u64::from(state.attempt),
+    });
+    told.item = spec.task.as_ref().and_then(|place| place.item);
+    told.worker.clone_from(&state.worker);
+    if let (Some(from), Some(to)) = (state.started_at, state.ended_at) {
+        told.duration_ms = millis(from, to);
+    }
+    match now {
+        State::Pending => {
+            told.reason = state
+                .blocked_by
+                .as_ref()
+                .map(|by| shortened(&by.to_string()));
+        }
+        State::Failed => {
+            told.error = error_of(execution);
+            told.reason = (state.status != Status::Failed).then(|| state.status.to_string());
+        }
+        _ => {}
+    }
+    told
+}
+
+fn error_of(execution: &Execution) -> String {
+    let state = &execution.state;
+    match &state.error {
+        Some(error) if state.status != Status::Completed => shortened(&error.message),
+        None if state.status != Status::Completed => state.status.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// A task that has no execution of its own is known by its run and its name.
+fn id_in(run: ExecutionId, name: &str) -> String {
+    format!("{run}/{name}")
+}
+
+fn text<'a>(payload: &'a Object, key: &str) -> Option<&'a str> {
+    payload.get(key).and_then(Value::as_str)
+}
+
+fn millis(from: Timestamp, to: Timestamp) -> f64 {
+    to.since(from).as_micros() as f64 / 1_000.0
+}

@@ -1,0 +1,346 @@
+use std::sync::Arc;
+
+use camshaft_model::{
+    ExecutionSpec, ExecutionState, Failure, FailureKind, Object, Origin, Status, StepEventType,
+    StepScope, TaskRef,
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::*;
+
+const START: Timestamp = Timestamp::from_micros(1_795_224_000_000_000);
+
+struct StandingClock;
+
+impl Clock for StandingClock {
+    fn now(&self) -> Timestamp {
+        START
+    }
+}
+
+fn telemetry() -> Telemetry {
+    let identity = Identity {
+        org_id: "local".into(),
+        project_id: "default".into(),
+        source: "host-7".into(),
+    };
+    Telemetry::new(identity, Topics::new("cascade"), Arc::new(StandingClock))
+}
+
+fn id(number: u128) -> ExecutionId {
+    ExecutionId::new(Uuid::from_u128(number))
+}
+
+/// An execution of the run 1.
+struct Maker {
+    spec: ExecutionSpec,
+    state: ExecutionState,
+}
+
+impl Maker {
+    fn root() -> Self {
+        Self {
+            spec: ExecutionSpec {
+                id: id(1),
+                root: id(1),
+                parent: None,
+                task: None,
+                action: "demo.fetch".parse().unwrap(),
+                pack_hash: None,
+                adhoc: None,
+                parameters: Arc::new(Object::new()),
+                priority: 0,
+                requested_at: START,
+                origin: Origin::Api,
+                idempotency_key: None,
+                depth: 0,
+                trace_parent: None,
+            },
+            state: ExecutionState::requested(None),
+        }
+    }
+
+    fn task(number: u128, name: &str, item: Option<u32>) -> Self {
+        let mut maker = Self::root();
+        maker.spec.id = id(number);
+        maker.spec.parent = Some(id(1));
+        maker.spec.task = Some(TaskRef {
+            lap: 1,
+            name: name.into(),
+            visit: 1,
+            item,
+        });
+        maker
+    }
+
+    fn is(&mut self, status: Status, attempt: u32) -> Notice {
+        self.state.status = status;
+        self.state.attempt = attempt;
+        if status == Status::Running {
+            self.state.started_at = Some(START);
+            self.state.worker = Some("w".into());
+        }
+        if status.is_terminal() {
+            self.state.ended_at = Some(START + std::time::Duration::from_micros(1_500));
+        }
+        if matches!(status, Status::Failed | Status::TimedOut) {
+            let message = "[x] broke".to_owned();
+            self.state.error = Some(Failure {
+                kind: FailureKind::Exit,
+                message,
+            });
+        }
+        Notice::Execution(Arc::new(Execution {
+            spec: Arc::new(self.spec.clone()),
+            state: self.state.clone(),
+        }))
+    }
+}
+
+fn step(
+    kind: StepEventType,
+    item: Option<u128>,
+    name: &str,
+    scope: Option<StepScope>,
+    payload: Value,
+) -> Notice {
+    let Value::Object(payload) = payload else {
+        panic!("an object")
+    };
+    Notice::Step(Arc::new(StepEvent {
+        id: 1,
+        execution_id: id(1),
+        item_id: item.map(id),
+        event_type: kind,
+        step: Some(name.into()),
+        step_scope: scope,
+        payload,
+        created_at: START,
+    }))
+}
+
+/// What was told, as lines: the lifecycle's event, or the task's state with what is not usual.
+fn told(telemetry: &Telemetry) -> Vec<String> {
+    std::iter::from_fn(|| telemetry.pop())
+        .map(|queued| {
+            telemetry.delivered(queued.run);
+            let message: Value =
+                serde_json::from_slice(&queued.write(&telemetry.identity)).unwrap();
+            let body = &message["body"];
+            let mut line = match body["event"].as_str() {
+                Some(event) => event.to_owned(),
+                None => format!(
+                    "{} {}",
+                    body["task_name"].as_str().unwrap(),
+                    body["state"].as_str().unwrap()
+                ),
+            };
+            for key in [
+                "item",
+                "attempt",
+                "reason",
+                "constraint",
+                "worker",
+                "error",
+                "status",
+                "resumed",
+                "duration_ms",
+            ] {
+                match &body[key] {
+                    Value::Null => {}
+                    value if value == "" || value == &json!(0.0) => {}
+                    value => line.push_str(&format!(" {key}={value}").replace('"', "")),
+                }
+            }
+            line
+        })
+        .collect()
+}
+
+#[test]
+fn an_action_is_a_run_with_one_task() {
+    let telemetry = telemetry();
+    let mut root = Maker::root();
+    telemetry.notice(&root.is(Status::Running, 1));
+    telemetry.notice(&root.is(Status::Completed, 1));
+    assert_eq!(
+        told(&telemetry),
+        [
+            "ENGINE_STARTED",
+            "fetch RUNNING attempt=1 worker=w",
+            "fetch COMPLETED attempt=1 worker=w duration_ms=1.5",
+            "ENGINE_STOPPED status=completed duration_ms=1.5",
+        ]
+    );
+    assert!(telemetry.inner.lock().runs.is_empty());
+}
+
+#[test]
+fn waiting_being_held_and_retrying_are_told_once_each() {
+    let telemetry = telemetry();
+    let mut root = Maker::root();
+    telemetry.notice(&root.is(Status::Requested, 0));
+    let held = json!({ "status": "blocked", "constraint": "pause-global", "reason": "held" });
+    telemetry.notice(&step(StepEventType::TaskBlocked, None, "fetch", None, held));
+    telemetry.notice(&root.is(Status::Requested, 0));
+    telemetry.notice(&root.is(Status::Running, 1));
+    let again = json!({ "reason": "[x] broke", "delay_ms": 5, "attempt": 1, "max_attempts": 2 });
+    telemetry.notice(&step(
+        StepEventType::StepRetrying,
+        None,
+        "fetch",
+        None,
+        again,
+    ));
+    telemetry.notice(&root.is(Status::Requested, 1));
+    telemetry.notice(&root.is(Status::Running, 2));
+    telemetry.notice(&root.is(Status::TimedOut, 2));
+    assert_eq!(
+        told(&telemetry),
+        [
+            "ENGINE_STARTED",
+            "fetch PENDING attempt=1",
+            "fetch BLOCKED reason=held constraint=pause-global",
+            "fetch RUNNING attempt=1 worker=w",
+            "fetch RETRYING attempt=1 error=[x] broke",
+            "fetch RUNNING attempt=2 worker=w",
+            "fetch FAILED attempt=2 reason=timed_out worker=w error=[x] broke duration_ms=1.5",
+            "ENGINE_STOPPED error=[x] broke status=timed_out duration_ms=1.5",
+        ]
+    );
+}
+
+#[test]
+fn tasks_of_a_workflow_with_and_without_executions() {
+    let telemetry = telemetry();
+    let mut root = Maker::root();
+    let task = Some(StepScope::Task);
+    telemetry.notice(&root.is(Status::Waiting, 1));
+    let mut first = Maker::task(2, "first", None);
+    telemetry.notice(&first.is(Status::Running, 1));
+    // The event log tells of an end before the execution does.
+    telemetry.notice(&step(
+        StepEventType::TaskCompleted,
+        Some(2),
+        "first",
+        task,
+        json!({ "status": "completed" }),
+    ));
+    telemetry.notice(&first.is(Status::Completed, 1));
+    telemetry.notice(&step(
+        StepEventType::StepSkipped,
+        None,
+        "second",
+        task,
+        json!({ "reason": "when is false" }),
+    ));
+    telemetry.notice(&step(
+        StepEventType::TaskBlocked,
+        None,
+        "ask",
+        task,
+        json!({ "reason": "waits for a person" }),
+    ));
+    telemetry.notice(&step(
+        StepEventType::TaskCompleted,
+        None,
+        "ask",
+        task,
+        json!({ "duration_ms": 7 }),
+    ));
+    telemetry.notice(&step(
+        StepEventType::TaskCompleted,
+        None,
+        "kept",
+        task,
+        json!({ "taken_from": { "kind": "cache" } }),
+    ));
+    telemetry.notice(&root.is(Status::Completed, 1));
+    assert_eq!(
+        told(&telemetry),
+        [
+            "ENGINE_STARTED",
+            "first RUNNING attempt=1 worker=w",
+            "first COMPLETED attempt=1 worker=w duration_ms=1.5",
+            "second SKIPPED reason=when is false",
+            "ask BLOCKED reason=waits for a person",
+            "ask COMPLETED duration_ms=7.0",
+            "kept COMPLETED reason=taken from the cache",
+            "ENGINE_STOPPED status=completed duration_ms=1.5",
+        ]
+    );
+}
+
+#[test]
+fn a_task_with_items_is_one_pair_and_one_for_each_item() {
+    let telemetry = telemetry();
+    let mut root = Maker::root();
+    telemetry.notice(&root.is(Status::Waiting, 1));
+    for item in 0..2 {
+        let mut each = Maker::task(2 + u128::from(item), "each", Some(item));
+        telemetry.notice(&each.is(Status::Running, 1));
+        telemetry.notice(&each.is(Status::Completed, 1));
+    }
+    let end = json!({ "status": "completed", "items": 2, "items_failed": 0, "duration_ms": 3 });
+    telemetry.notice(&step(
+        StepEventType::TaskCompleted,
+        None,
+        "each",
+        Some(StepScope::Task),
+        end,
+    ));
+    assert_eq!(
+        told(&telemetry),
+        [
+            "ENGINE_STARTED",
+            "each RUNNING",
+            "each RUNNING item=0 attempt=1 worker=w",
+            "each COMPLETED item=0 attempt=1 worker=w duration_ms=1.5",
+            "each RUNNING item=1 attempt=1 worker=w",
+            "each COMPLETED item=1 attempt=1 worker=w duration_ms=1.5",
+            "each COMPLETED duration_ms=3.0",
+        ]
+    );
+}
+
+#[test]
+fn a_hold_that_is_told_before_the_execution_is_not_followed_by_pending() {
+    let telemetry = telemetry();
+    telemetry.notice(&Maker::root().is(Status::Waiting, 1));
+    let held = json!({ "status": "blocked", "constraint": "pause-global", "reason": "held" });
+    telemetry.notice(&step(
+        StepEventType::TaskBlocked,
+        Some(2),
+        "next",
+        Some(StepScope::Task),
+        held,
+    ));
+    telemetry.notice(&Maker::task(2, "next", None).is(Status::Requested, 0));
+    assert_eq!(
+        told(&telemetry),
+        [
+            "ENGINE_STARTED",
+            "next BLOCKED reason=held constraint=pause-global"
+        ]
+    );
+}
+
+#[test]
+fn a_run_of_an_earlier_life_says_so_and_one_that_is_cut_off_is_stopped() {
+    let telemetry = telemetry();
+    let mut root = Maker::root();
+    root.spec.requested_at = START - std::time::Duration::from_secs(1);
+    telemetry.notice(&root.is(Status::Running, 2));
+    telemetry.close();
+    telemetry.notice(&root.is(Status::Completed, 2));
+    assert_eq!(
+        told(&telemetry),
+        [
+            "ENGINE_STARTED resumed=true",
+            "fetch RUNNING attempt=2 worker=w",
+            "ENGINE_STOPPED error=the engine stopped before the run was over; its next start takes the run up again status=interrupted duration_ms=1000.0",
+        ]
+    );
+    assert!(telemetry.inner.lock().runs.is_empty());
+}
