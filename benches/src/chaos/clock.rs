@@ -352,7 +352,7 @@ fn pack(trigger: &Ref, kind: TriggerKind) -> Arc<Pack> {
     };
     let origin = PackOrigin {
         pack: "chaos".to_owned(),
-        hash: "chaos".to_owned(),
+        hash: "chaos".into(),
         dir: std::path::PathBuf::new(),
         python: None,
     };

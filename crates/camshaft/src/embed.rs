@@ -286,7 +286,7 @@ fn packs_of(actions: Vec<Action>) -> Vec<Arc<Pack>> {
             Arc::new(Pack {
                 origin: PackOrigin {
                     pack,
-                    hash: "native".to_owned(),
+                    hash: "native".into(),
                     dir: PathBuf::new(),
                     python: None,
                 },

@@ -15,7 +15,7 @@ use camshaft_model::port::clock::Entropy;
 use camshaft_model::port::dispatch::Capacity;
 use camshaft_model::{
     AttemptKey, BlockedBy, Constraint, Execution, ExecutionId, ExecutionSpec, ExecutionState,
-    InquiryId, Origin, Ref, Status, Timestamp,
+    InquiryId, Object, Origin, Ref, Status, Timestamp,
 };
 
 use crate::constraint::{
@@ -52,7 +52,8 @@ pub(crate) struct Context<'a> {
 #[derive(Debug, Clone)]
 pub(crate) struct Live {
     pub(crate) spec: Arc<ExecutionSpec>,
-    pub(crate) state: ExecutionState,
+    /// Shared by all that have just been asked for: a hundred thousand may wait.
+    pub(crate) state: Arc<ExecutionState>,
     pub(crate) action: Arc<Action>,
     /// The rule of which only one execution may run at a time, if it came from such a rule.
     pub(crate) one_of: Option<Ref>,
@@ -83,7 +84,7 @@ impl Live {
     pub(crate) fn record(&self) -> Execution {
         Execution {
             spec: self.spec.clone(),
-            state: self.state.clone(),
+            state: (*self.state).clone(),
         }
     }
 
@@ -130,12 +131,14 @@ pub(crate) struct State {
     pub(crate) rules: Arc<RuleIndex>,
     pub(crate) rule_overrides: BTreeMap<Ref, bool>,
     /// Every version of a pack that was loaded since the start, by hash.
-    pub(crate) versions: HashMap<String, Arc<Pack>>,
+    pub(crate) versions: HashMap<Arc<str>, Arc<Pack>>,
     pub(crate) capacity: Capacity,
     pub(crate) draining: bool,
     /// The runs whose executions start, if not all do.
     pub(crate) focus: Option<HashSet<ExecutionId>>,
-    pub(crate) live: HashMap<ExecutionId, Live>,
+    pub(crate) live: HashMap<ExecutionId, Box<Live>>,
+    /// The state of an execution that has just been asked for, and the parameters of one that has none.
+    usual: (Arc<ExecutionState>, Arc<Object>),
     /// Whether constraints that hold already may not be known yet.
     pub(crate) gate_closed: bool,
     pub(crate) constraints: Constraints,
@@ -187,6 +190,7 @@ impl State {
             draining: false,
             focus: None,
             live: HashMap::new(),
+            usual: (Arc::new(ExecutionState::requested(None)), Arc::default()),
             gate_closed: false,
             constraints: Constraints::new(home),
             candidates: Candidates::default(),
@@ -272,7 +276,7 @@ impl State {
         let Some(live) = self.live.get_mut(&id) else {
             return;
         };
-        live.state = state;
+        live.state = Arc::new(state);
         if live.holds_lease() {
             self.leases.insert(id, &live.candidate);
         } else {
@@ -296,13 +300,31 @@ impl State {
         }
     }
 
+    /// Parameters to be kept for as long as an execution waits.
+    pub(crate) fn shared(&self, parameters: Object) -> Arc<Object> {
+        if parameters.is_empty() {
+            self.usual.1.clone()
+        } else {
+            Arc::new(parameters)
+        }
+    }
+
     /// Makes an execution that is not terminal from its parts.
     pub(crate) fn alive(
         &mut self,
         spec: Arc<ExecutionSpec>,
-        state: ExecutionState,
+        mut state: ExecutionState,
         action: Arc<Action>,
     ) -> Live {
+        // Why it waits is asked anew whenever somebody wants to know.
+        if state.status == Status::Requested {
+            state.blocked_by = None;
+        }
+        let state = if state == *self.usual.0 {
+            self.usual.0.clone()
+        } else {
+            Arc::new(state)
+        };
         let above = spec.parent.and_then(|id| self.live.get(&id));
         let above = above.map(|live| live.candidate.clone());
         let candidate = self.candidates.of(&spec, &action, above.as_deref());
@@ -332,14 +354,14 @@ impl State {
         if live.holds_lease() {
             self.leases.insert(id, &live.candidate);
         }
-        self.live.insert(id, live);
+        self.live.insert(id, Box::new(live));
         if waits {
             self.enqueue(id);
         }
     }
 
     /// Forgets an execution: it is terminal, or was never recorded. The next of its rule moves up.
-    pub(crate) fn forget(&mut self, id: ExecutionId) -> Option<Live> {
+    pub(crate) fn forget(&mut self, id: ExecutionId) -> Option<Box<Live>> {
         self.dequeue(id);
         self.forget_run(id);
         let live = self.live.remove(&id)?;

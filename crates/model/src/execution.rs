@@ -398,9 +398,9 @@ pub struct ExecutionSpec {
     pub action: Ref,
     /// The content hash of the pack that the action comes from: a run goes on with the version that
     /// it started with. `None` for ad-hoc files and native actions of an embedding program.
-    pub pack_hash: Option<String>,
+    pub pack_hash: Option<Arc<str>>,
     /// The file, where there is no definition.
-    pub adhoc: Option<Adhoc>,
+    pub adhoc: Option<Box<Adhoc>>,
     /// Parameters as they will be delivered, defaults filled in. Secret ones are in clear here and
     /// must be masked by whoever shows them (see `Action::masked`).
     pub parameters: Arc<Object>,

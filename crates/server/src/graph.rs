@@ -16,7 +16,11 @@ pub(crate) async fn definition(api: &Api, spec: &ExecutionSpec) -> Option<Arc<Ac
     if let Some(action) = api.engine.definition(spec) {
         return Some(action);
     }
-    match api.packs.version(spec.pack_hash.clone()?).await {
+    match api
+        .packs
+        .version(spec.pack_hash.as_deref()?.to_owned())
+        .await
+    {
         Ok(pack) => pack.actions.get(&spec.action).cloned(),
         Err(error) => {
             tracing::warn!(execution = %spec.id, %error, "the version of its pack cannot be read");

@@ -157,7 +157,7 @@ pub fn plan(dir: &Path, data_dir: &Path, world: &Catalog) -> Result<PackPlan, Pa
 fn version_of(pack: &Pack) -> PackVersion {
     PackVersion {
         version: pack.version.clone(),
-        hash: pack.origin.hash.clone(),
+        hash: pack.origin.hash.to_string(),
     }
 }
 

@@ -97,7 +97,7 @@ fn installed(
     Ok(PackRecord {
         pack: origin.pack.clone(),
         version: candidate.pack.version.clone(),
-        hash: origin.hash.clone(),
+        hash: origin.hash.to_string(),
         dir: dir.display().to_string(),
         applied_at: now,
     })

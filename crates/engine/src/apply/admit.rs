@@ -53,7 +53,7 @@ impl State {
             {
                 continue;
             }
-            if self.live.get(&id).is_some_and(Live::is_run) {
+            if self.live.get(&id).is_some_and(|live| live.is_run()) {
                 self.start_run(id, context, decision);
             } else {
                 self.start(id, context, decision);
@@ -171,7 +171,7 @@ impl State {
             lease_expires_at: None,
             scheduled_at: Some(context.now),
             started_at: Some(context.now),
-            ..live.state.clone()
+            ..(*live.state).clone()
         };
         let transition = match Transition::new(id, &live.state, &[Status::Scheduled], state.clone())
         {

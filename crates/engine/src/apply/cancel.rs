@@ -45,7 +45,7 @@ impl State {
                         kind: FailureKind::Cancelled,
                         message: "cancelled before it ran".to_owned(),
                     }),
-                    ..live.state.clone()
+                    ..(*live.state).clone()
                 };
                 let mut unit = Unit::default();
                 // Of a task its run tells.
@@ -63,7 +63,7 @@ impl State {
             Status::Scheduled | Status::Running => {
                 let state = ExecutionState {
                     status: Status::Canceling,
-                    ..live.state.clone()
+                    ..(*live.state).clone()
                 };
                 let key = live.key();
                 match Transition::new(id, &live.state, &[], state.clone()) {

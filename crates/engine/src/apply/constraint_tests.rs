@@ -371,7 +371,7 @@ fn crash(bench: &mut Bench, rows: &Rows) -> Decision {
         after.state.constraints.set(constraint, *due, after.now);
     }
     let pack = after.state.catalog.packs["t"].clone();
-    after.state.versions.insert("h".to_owned(), pack);
+    after.state.versions.insert("h".into(), pack);
     after.state.capacity.slots = 0;
     let mut cut_off = Vec::new();
     for live in bench.state.live.values() {

@@ -1,5 +1,7 @@
 //! Delays that are over.
 
+use std::sync::Arc;
+
 use crate::decision::Decision;
 use crate::state::{Context, State};
 
@@ -20,7 +22,7 @@ impl State {
             }
             self.delayed.remove(&(at, id));
             if let Some(live) = self.live.get_mut(&id) {
-                live.state.not_before = None;
+                Arc::make_mut(&mut live.state).not_before = None;
             }
             self.enqueue(id);
         }

@@ -45,7 +45,7 @@ impl State {
         let Some(mut live) = self.forget(id) else {
             return false;
         };
-        live.state = state;
+        live.state = Arc::new(state);
         let record = Arc::new(live.record());
         unit.ended.push(record.clone());
         self.announce_end(&live, unit, decision, context);

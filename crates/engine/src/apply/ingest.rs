@@ -184,7 +184,7 @@ impl State {
                 action: action.reference.clone(),
                 pack_hash: action.origin.as_ref().map(|o| o.hash.clone()),
                 adhoc: None,
-                parameters: Arc::new(parameters),
+                parameters: self.shared(parameters),
                 priority: rule.priority,
                 requested_at: context.now,
                 origin: Origin::Rule {

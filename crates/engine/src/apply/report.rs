@@ -107,7 +107,7 @@ impl State {
             error,
             exit_code: end.exit_code,
             signal: end.signal,
-            ..live.state.clone()
+            ..(*live.state).clone()
         };
         let again = if interrupted {
             retry::allows_after_interruption(&live.action, live.state.attempt)
@@ -248,7 +248,7 @@ impl State {
             lease_expires_at: None,
             ended_at: Some(context.now),
             error,
-            ..live.state.clone()
+            ..(*live.state).clone()
         };
         if !canceling && retry::allows_after_interruption(&live.action, live.state.attempt) {
             self.request_next_attempt(id, state, true, &mut unit, context);

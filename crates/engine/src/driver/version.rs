@@ -48,11 +48,7 @@ impl Core {
             .await;
         match loading.map_err(|error| error.to_string()).flatten() {
             Ok(pack) => Ok(Some(self.alter(|state| {
-                state
-                    .versions
-                    .entry(hash.to_owned())
-                    .or_insert(pack)
-                    .clone()
+                state.versions.entry(hash.into()).or_insert(pack).clone()
             }))),
             Err(why) => Err(unloadable(why)),
         }

@@ -108,7 +108,7 @@ impl Engine {
     /// with the program is as it is in this one.
     async fn as_it_ran(&self, spec: &ExecutionSpec) -> Result<Requested, ControlError> {
         if let Some(adhoc) = &spec.adhoc {
-            return Ok(Requested::Adhoc(adhoc.clone()));
+            return Ok(Requested::Adhoc((**adhoc).clone()));
         }
         let current = Requested::Action(spec.action.clone());
         let Some(hash) = &spec.pack_hash else {

@@ -18,7 +18,7 @@ pub struct PackOrigin {
     /// The pack's ref.
     pub pack: String,
     /// The hash of the pack's files.
-    pub hash: String,
+    pub hash: std::sync::Arc<str>,
     /// The folder with the pack's files. Empty for the core pack, which has none.
     pub dir: PathBuf,
     /// The pack's Python environment, if it has requirements.

@@ -24,13 +24,13 @@ fn full(maker: &Maker) -> Execution {
     maker.change(&mut execution, |spec| {
         spec.root = other;
         spec.parent = Some(other);
-        spec.adhoc = Some(Adhoc {
+        spec.adhoc = Some(Box::new(Adhoc {
             path: "/srv/x.sh".into(),
             args: vec!["a b".into(), String::new()],
             working_dir: "/srv".into(),
             runtime: "shell".into(),
             timeout_ms: Some(1_500),
-        });
+        }));
         let parameters = json!({"z": 1, "a": [null, 1.5, "ü\u{0}"], "m": {"k": u64::MAX}});
         spec.parameters = Arc::new(parameters.as_object().cloned().unwrap());
         spec.priority = -100;

@@ -137,7 +137,7 @@ fn name(requirements: &str, wanted: &Wanted<'_>) -> String {
     if entries(requirements).any(|line| line.starts_with(['-', '.', '/']) || line.contains("file:"))
     {
         hash.update([0]);
-        hash.update(&wanted.origin.hash);
+        hash.update(wanted.origin.hash.as_bytes());
     }
     hash.finalize()[..16]
         .iter()

@@ -28,7 +28,7 @@ impl State {
         if live.state.status != Status::Canceling {
             let state = ExecutionState {
                 status: Status::Canceling,
-                ..live.state.clone()
+                ..(*live.state).clone()
             };
             match Transition::new(id, &live.state, &[], state.clone()) {
                 Ok(transition) => unit.moved.push(transition),

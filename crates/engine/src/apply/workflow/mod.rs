@@ -48,7 +48,7 @@ impl State {
             blocked_by: None,
             scheduled_at: Some(context.now),
             started_at: Some(context.now),
-            ..live.state.clone()
+            ..(*live.state).clone()
         };
         let through = [Status::Scheduled, Status::Running];
         let transition = match Transition::new(id, &live.state, &through, state.clone()) {
@@ -246,7 +246,7 @@ impl State {
             ended_at: Some(context.now),
             result: completed.then_some(end.result),
             error: end.error,
-            ..live.state.clone()
+            ..(*live.state).clone()
         };
         unit.changes.push(Change::RecordAttempt(Box::new(Attempt {
             key: live.key(),

@@ -297,7 +297,7 @@ impl State {
             action: action.reference.clone(),
             pack_hash: action.origin.as_ref().map(|origin| origin.hash.clone()),
             adhoc: None,
-            parameters: Arc::new(parameters),
+            parameters: self.shared(parameters),
             priority: run.spec.priority,
             requested_at: context.now,
             origin: Origin::Workflow,

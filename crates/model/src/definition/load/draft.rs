@@ -83,7 +83,7 @@ pub(super) fn draft(source: &PackSource, checks: &dyn Checks) -> Draft {
     let warnings = unread_folders(source);
     let origin = PackOrigin {
         pack: manifest.reference.clone().unwrap_or_default(),
-        hash: source.hash.clone(),
+        hash: source.hash.as_str().into(),
         dir: source.dir.clone(),
         python: manifest.python.clone(),
     };
