@@ -6,10 +6,16 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::definition::MARKING;
 use super::load::Acknowledged;
+use super::run::{self, Run};
 use crate::Trouble;
 use crate::engine::Api;
 use crate::report::Report;
+
+/// The statuses that nothing comes after.
+pub(super) const TERMINAL: &[&str] =
+    &["completed", "failed", "timed_out", "cancelled", "abandoned"];
 
 /// Everything that is known, from three independent sources: the clients, the database, the files.
 #[derive(Default)]
@@ -18,6 +24,7 @@ pub(super) struct Ledger {
     events: Vec<Value>,
     enforcements: Vec<Value>,
     executions: HashMap<String, Value>,
+    runs: Vec<Run>,
     /// For each action: how often (execution, attempt) wrote that it started, and that it was through.
     marks: BTreeMap<&'static str, Marks>,
 }
@@ -50,7 +57,7 @@ impl Marks {
     }
 }
 
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_default()
 }
 
@@ -60,8 +67,13 @@ impl Ledger {
         folder: &Path,
         acknowledged: Vec<Acknowledged>,
     ) -> Result<Self, Trouble> {
-        let executions = api.all("/executions").await?;
-        let marks = ["once", "again"].map(|name| {
+        let executions: HashMap<String, Value> = api
+            .all("/executions")
+            .await?
+            .into_iter()
+            .map(|execution| (text(&execution, "id").to_owned(), execution))
+            .collect();
+        let marks = MARKING.map(|name| {
             (
                 name,
                 Marks::read(&fs::read_to_string(folder.join(name)).unwrap_or_default()),
@@ -71,10 +83,8 @@ impl Ledger {
             acknowledged,
             events: api.all("/events").await?,
             enforcements: api.all("/enforcements").await?,
-            executions: executions
-                .into_iter()
-                .map(|execution| (text(&execution, "id").to_owned(), execution))
-                .collect(),
+            runs: run::read(api, &executions).await?,
+            executions,
             marks: marks.into(),
         })
     }
@@ -116,6 +126,18 @@ impl Ledger {
             "reported completed, but not done",
             executions,
             self.invented(),
+        );
+        report.promise(
+            "R1",
+            "run, tasks and children contradict",
+            format!("{} runs", self.runs.len()),
+            self.runs.iter().flat_map(Run::contradictions).collect(),
+        );
+        report.promise(
+            "R1",
+            "parts without their whole",
+            format!("{} executions", self.executions.len()),
+            self.orphaned(),
         );
         let mut statuses: BTreeMap<&str, u64> = BTreeMap::new();
         for execution in self.executions.values() {
@@ -190,7 +212,6 @@ impl Ledger {
     }
 
     fn unfinished(&self) -> Vec<String> {
-        const TERMINAL: &[&str] = &["completed", "failed", "timed_out", "cancelled", "abandoned"];
         let open = self
             .executions
             .values()
@@ -206,7 +227,18 @@ impl Ledger {
             .sum()
     }
 
-    /// An attempt starts at most once; what must not run again has one attempt.
+    /// Executions whose parent is not recorded, or is no run.
+    fn orphaned(&self) -> Vec<String> {
+        let is_orphan = |execution: &&Value| {
+            let parent = execution["parent"].as_str();
+            parent.is_some_and(|id| self.executions.get(id).and_then(run::tasks_of).is_none())
+        };
+        let orphans = self.executions.values().filter(is_orphan);
+        orphans.map(Value::to_string).collect()
+    }
+
+    /// An attempt starts at most once, and none after the one that is recorded as the last; what must
+    /// not run again has one attempt.
     fn repeated(&self) -> Vec<String> {
         let mut broken = Vec::new();
         for (name, marks) in &self.marks {
@@ -215,6 +247,13 @@ impl Ledger {
                 doubled
                     .map(|(attempt, count)| format!("{name}: {attempt:?} started {count} times")),
             );
+            let later = marks.started.keys().filter(|(id, attempt)| {
+                let recorded = self.executions.get(id);
+                recorded.is_some_and(|one| one["attempt"].as_u64() < Some(*attempt))
+            });
+            broken.extend(later.map(|attempt| {
+                format!("{name}: {attempt:?} started after the last attempt that is recorded")
+            }));
             let unknown = marks
                 .started
                 .keys()
@@ -247,10 +286,10 @@ impl Ledger {
                 .get(name)
                 .is_some_and(|marks| marks.through.contains_key(&attempt))
         };
-        let completed = self
-            .executions
-            .values()
-            .filter(|execution| text(execution, "status") == "completed");
+        // A run does nothing itself: its tasks do, and are among these.
+        let completed = self.executions.values().filter(|execution| {
+            text(execution, "status") == "completed" && run::tasks_of(execution).is_none()
+        });
         completed
             .filter(|execution| !is_through(execution))
             .map(Value::to_string)
@@ -296,8 +335,16 @@ mod tests {
         assert_eq!(ledger("running", "").unfinished().len(), 1);
         assert_eq!(ledger("completed", "S x 1\n").invented().len(), 1);
         assert_eq!(ledger("abandoned", "S x 1\nS x 1\n").repeated().len(), 1);
-        assert_eq!(ledger("abandoned", "S x 2\n").repeated().len(), 1);
+        assert_eq!(ledger("abandoned", "S x 2\n").repeated().len(), 2);
         assert_eq!(ledger("abandoned", "S y 1\n").repeated().len(), 1);
+        let mut again = ledger("completed", "S x 1\nE x 1\n");
+        again.marks = [("again", Marks::read("S x 1\nE x 1\nS x 2\n"))].into();
+        assert_eq!(again.repeated().len(), 1);
+        let mut orphan = ledger("completed", "S x 1\nE x 1\n");
+        for execution in orphan.executions.values_mut() {
+            execution["parent"] = json!("gone");
+        }
+        assert_eq!(orphan.orphaned().len(), 1);
         let mut lost = ledger("completed", "");
         lost.executions.clear();
         assert_eq!(lost.lost().len(), 1);

@@ -19,6 +19,8 @@ use crate::engine::Api;
 
 /// How long a client waits between two requests, at most.
 const PAUSE_MS: u64 = 20;
+/// How often a client asks for a run of a workflow, which is a dozen executions.
+const RUNS: f64 = 0.1;
 
 /// What the engine said that it has.
 #[derive(Debug, Clone)]
@@ -126,7 +128,13 @@ fn request(key: &str, rng: &mut StdRng) -> (&'static str, Value) {
     };
     let pause = ["0", "0", "0", "0.02", "0.3"][rng.random_range(0..5)];
     let escape = rng.random_bool(0.02);
-    if rng.random_bool(0.5) {
+    if rng.random_bool(RUNS) {
+        let parameters = json!({"pause": pause});
+        (
+            "/executions?wait=5s",
+            json!({"action": "storm.tree", "parameters": parameters, "idempotency_key": key}),
+        )
+    } else if rng.random_bool(0.5) {
         let payload = json!({"kind": kind, "pause": pause, "escape": escape});
         (
             "/events",

@@ -1,14 +1,18 @@
 //! R1: the whole system is killed again and again under load, and started on the same data.
 //!
 //! ```text
-//! load.rs   clients that post events and requests until they are acknowledged, and write that down
-//! ledger.rs what is there in the end: database, acknowledgements, files; and what contradicts what
+//! definition.rs what is run: actions that write down what they do, rules, workflows
+//! load.rs       clients that post events and requests until they are acknowledged, and write that down
+//! ledger.rs     what is there in the end: database, acknowledgements, files; and what contradicts what
+//! run.rs        the same of runs of workflows, their tasks and their children
 //! ```
 //! In half of the rounds the process groups of children are killed before the engine. At the end the
 //! load stops, everything becomes quiet, and the ledger is checked.
 
+mod definition;
 mod ledger;
 mod load;
+mod run;
 
 use std::path::Path;
 use std::time::Duration;
@@ -57,7 +61,7 @@ pub(crate) async fn run(
     report: &mut Report,
 ) -> Result<(), Trouble> {
     let site = Site::new(binary)?;
-    write_packs(&site)?;
+    definition::write(&site)?;
     let before = report.violations();
     let outcome = attack(&site, seed, rounds, report).await;
     if outcome.is_err() || report.violations() > before {
@@ -226,40 +230,4 @@ async fn all_slots_at_once(api: &Api) -> Result<u64, Trouble> {
         completed += u64::from(ended["status"] == "completed");
     }
     Ok(completed)
-}
-
-fn write_packs(site: &Site) -> Result<(), Trouble> {
-    let folder = site.path().display();
-    site.pack_file("storm/pack.yaml", "ref: storm\nversion: 1.0.0\n")?;
-    site.pack_file("storm/triggers/poked.yaml", "ref: storm.poked\n")?;
-    for (name, idempotent) in [("once", false), ("again", true)] {
-        // One line when it starts, one when it is through: each is one write to a file opened for appending.
-        let action = format!(
-            "ref: storm.{name}\nruntime: shell\nidempotent: {idempotent}\nparameter_delivery: env\n\
-             parameters:\n  pause: {{ type: string, default: \"0\" }}\n  escape: {{ type: boolean, default: false }}\n\
-             script: |\n\
-             \x20 echo \"S $CAMSHAFT_EXECUTION_ID $CAMSHAFT_ATTEMPT\" >> '{folder}/{name}'\n\
-             \x20 [ \"$PARAM_ESCAPE\" = false ] || setsid -f sleep 100 > /dev/null 2>&1\n\
-             \x20 [ \"$PARAM_PAUSE\" = 0 ] || sleep \"$PARAM_PAUSE\"\n\
-             \x20 echo \"E $CAMSHAFT_EXECUTION_ID $CAMSHAFT_ATTEMPT\" >> '{folder}/{name}'\n"
-        );
-        site.pack_file(&format!("storm/actions/{name}.yaml"), &action)?;
-        let rule = format!(
-            "ref: storm.on_{name}\ntrigger: {{ ref: storm.poked }}\ncriteria:\n  trigger.kind: {{ type: equals, pattern: {name} }}\n\
-             action: {{ ref: storm.{name}, parameters: {{ pause: \"{{{{ trigger.pause }}}}\", escape: \"{{{{ trigger.escape }}}}\" }} }}\n"
-        );
-        site.pack_file(&format!("storm/rules/{name}.yaml"), &rule)?;
-    }
-    site.pack_file(
-        "storm/rules/tick.yaml",
-        "ref: storm.tick\ntrigger: { ref: core.interval, parameters: { every: 50ms, catchup: all } }\naction: { ref: storm.once }\n",
-    )?;
-    let gather = format!(
-        "ref: storm.gather\nruntime: shell\nparameter_delivery: env\nparameters:\n  all: {{ type: integer, required: true }}\ntimeout: 20s\n\
-         script: |\n\
-         \x20 mkdir -p '{folder}/gathered'\n\
-         \x20 : > \"{folder}/gathered/$CAMSHAFT_EXECUTION_ID\"\n\
-         \x20 while [ \"$(ls '{folder}/gathered' | wc -l)\" -lt \"$PARAM_ALL\" ]; do sleep 0.1; done\n"
-    );
-    site.pack_file("storm/actions/gather.yaml", &gather)
 }
