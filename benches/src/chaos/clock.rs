@@ -297,6 +297,7 @@ impl Life {
         let store = Arc::new(SqliteStore::open(&folder.join("camshaft.db"))?);
         let settings = Settings {
             max_depth: 1,
+            run_memory_bytes: camshaft_engine::RUN_MEMORY_BYTES,
             cancel_grace: Duration::ZERO,
             secrets: BTreeMap::new(),
             env: BTreeMap::new(),

@@ -128,6 +128,7 @@ impl System {
             .filter_map(|name| Some((name.clone(), std::env::var(name).ok()?)));
         let settings = Settings {
             max_depth: config.engine.max_depth,
+            run_memory_bytes: config.engine.run_memory_bytes,
             cancel_grace: config.worker.grace,
             secrets,
             env: allowed.collect(),

@@ -26,3 +26,4 @@ pub use driver::{Recovered, Recovery};
 pub use handle::{Engine, InquiryAnswer, RetryFrom, World};
 pub use state::Settings;
 pub use token::TokenSigner;
+pub use workflow::RUN_MEMORY_BYTES;

@@ -30,6 +30,8 @@ use crate::workflow::{Alarm, Kept, Programs, ResultCache, Run};
 pub struct Settings {
     /// Executions that lead to events that lead to executions: at most so many in a row.
     pub max_depth: u32,
+    /// The most bytes that the results, variables and lists of items of one run take in memory.
+    pub run_memory_bytes: u64,
     /// TERM to KILL, when an execution is cancelled.
     pub cancel_grace: Duration,
     /// Secrets by name, for expressions and for redaction.

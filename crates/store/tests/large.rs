@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camshaft_model::port::store::{
-    Change, ExecutionFilter, InquiryFilter, Outcome, PageRequest, Store, StoreError, Transaction,
+    Change, ExecutionFilter, InquiryFilter, LargeValues, Outcome, PageRequest, Store, StoreError,
+    Transaction,
 };
 use camshaft_model::run::CachedResult;
 use camshaft_model::{Execution, Object, Status, Transition};
@@ -127,7 +128,10 @@ async fn every_large_value_is_in_a_file_and_is_read_back_whole() {
     assert_eq!(list.unwrap(), [execution.clone()]);
     assert_eq!(store.unfinished().await.unwrap(), [execution]);
     assert_eq!(store.run(id).await.unwrap(), Some(run));
-    assert_eq!(store.tasks(id).await.unwrap(), [task.clone()]);
+    assert_eq!(
+        store.tasks(id, LargeValues::Read).await.unwrap(),
+        [task.clone()]
+    );
     let list = store.task_items(id, task.task).await.unwrap();
     assert_eq!(list.as_ref(), Some(&*items));
     assert_eq!(

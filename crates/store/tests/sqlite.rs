@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use camshaft_model::port::store::{
-    Change, Outcome, PageRequest, StepEventFilter, Store, StoreError, Transaction,
+    Change, LargeValues, Outcome, PageRequest, StepEventFilter, Store, StoreError, Transaction,
 };
 use camshaft_model::{Failure, FailureKind};
 use camshaft_store::SqliteStore;
@@ -117,7 +117,10 @@ async fn a_database_from_before_workflows_is_brought_up_to_date() {
         after: None,
         limit: 9,
     };
-    let children = store.children(execution.spec.id, page).await.unwrap();
+    let children = store
+        .children(execution.spec.id, page, LargeValues::Read)
+        .await
+        .unwrap();
     assert_eq!(children, [child]);
 }
 

@@ -151,6 +151,10 @@ fn engine(cursor: &Cursor<'_>, config: &mut Config) {
         .optional("max_depth")
         .and_then(|cursor| cursor.integer(1..=MAX_DEPTH));
     set(&mut config.engine.max_depth, depth);
+    let memory = fields
+        .optional("run_memory_bytes")
+        .and_then(|cursor| bytes(&cursor));
+    set(&mut config.engine.run_memory_bytes, memory);
     set(
         &mut config.engine.drain,
         fields

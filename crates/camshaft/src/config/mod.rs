@@ -40,6 +40,7 @@ pub const KEYS: &[&str] = &[
     "worker.heartbeat",
     "worker.environment.*",
     "engine.max_depth",
+    "engine.run_memory_bytes",
     "engine.drain",
     "secrets.*.env",
     "secrets.*.file",
@@ -104,6 +105,8 @@ pub struct Worker {
 pub struct Engine {
     /// How many executions may follow from one another through events.
     pub max_depth: u32,
+    /// What the results, variables and lists of items of one run may take in memory.
+    pub run_memory_bytes: u64,
     /// How long running attempts may go on once a stop was asked for.
     pub drain: Duration,
 }
@@ -197,6 +200,7 @@ impl Default for Config {
             },
             engine: Engine {
                 max_depth: 16,
+                run_memory_bytes: camshaft_engine::RUN_MEMORY_BYTES,
                 drain: Duration::from_secs(30),
             },
             secrets: BTreeMap::new(),

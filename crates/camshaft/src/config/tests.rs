@@ -20,7 +20,7 @@ fn every_key_is_read() {
         "data_dir: d\npacks_dir: p\n\
          api: { listen: '[::1]:1', max_body_bytes: 3MiB, tokens: [{ name: ada, token_env: ADA, roles: [operator] }] }\n\
          worker: { id: w, slots: 3, resources: { gpu: 2 }, grace: 1s, output_limit_bytes: 5, heartbeat: 2s, environment: { TZ: UTC } }\n\
-         engine: { max_depth: 4, drain: 6s }\n\
+         engine: { max_depth: 4, run_memory_bytes: 7MiB, drain: 6s }\n\
          secrets: { a: { env: A }, b: { file: /b } }\n\
          env_allow: [HOME]\n\
          log: { level: debug, format: json }\n",
@@ -58,6 +58,7 @@ fn every_key_is_read() {
         (config.engine.max_depth, config.engine.drain.as_secs()),
         (4, 6)
     );
+    assert_eq!(config.engine.run_memory_bytes, 7 << 20);
     assert_eq!(config.secrets["a"], SecretSource::Env("A".to_owned()));
     assert_eq!(config.secrets["b"], SecretSource::File("/b".into()));
     assert_eq!(config.env_allow, ["HOME"]);

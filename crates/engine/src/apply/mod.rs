@@ -17,4 +17,6 @@ pub(crate) use constraint::Before;
 #[cfg(test)]
 mod constraint_tests;
 #[cfg(test)]
+mod held_tests;
+#[cfg(test)]
 mod tests;

@@ -37,7 +37,7 @@ pub(super) fn action(name: &str) -> Action {
     }
 }
 
-fn origin() -> PackOrigin {
+pub(super) fn origin() -> PackOrigin {
     PackOrigin {
         pack: "t".into(),
         hash: "h".into(),
@@ -100,6 +100,7 @@ impl Bench {
     pub(super) fn new(slots: u32, actions: Vec<Action>, rules: Vec<Rule>) -> Self {
         let settings = Settings {
             max_depth: 4,
+            run_memory_bytes: 20_000,
             cancel_grace: Duration::from_secs(1),
             secrets: BTreeMap::new(),
             env: BTreeMap::new(),
@@ -187,13 +188,17 @@ impl Bench {
     }
 
     fn end_as(&mut self, key: AttemptKey, status: Status) -> Decision {
+        self.end_with(key, status, Value::Null)
+    }
+
+    pub(super) fn end_with(&mut self, key: AttemptKey, status: Status, result: Value) -> Decision {
         let now = self.now;
         let report = Report {
             key,
             events: Vec::new(),
             end: Some(Box::new(AttemptEnd {
                 status,
-                result: Some(Value::Null),
+                result: Some(result),
                 error: None,
                 exit_code: Some(0),
                 signal: None,
@@ -436,7 +441,7 @@ fn what_was_never_recorded_is_forgotten_with_all_that_it_held() {
     assert_eq!(bench.state.leases.len(), 1);
 }
 
-fn task(name: &str, needs: &[usize], with: Value) -> workflow::Task {
+pub(super) fn task(name: &str, needs: &[usize], with: Value) -> workflow::Task {
     let needs = needs.iter().map(|task| workflow::Need {
         task: *task,
         on: vec![Status::Completed],

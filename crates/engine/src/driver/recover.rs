@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use camshaft_model::port::store::{InquiryFilter, PageRequest, StoreError};
+use camshaft_model::port::store::{InquiryFilter, LargeValues, PageRequest, StoreError};
 use camshaft_model::{AttemptKey, Execution, ExecutionId, InquiryStatus, Output, Status};
 
 use super::Core;
 use super::version::VersionError;
-use crate::apply::workflow::RunRows;
+use crate::apply::workflow::{Absent, ResultPlace, RunRows, Taken};
 use crate::workflow::cache;
 
 /// So many rows are read at once.
@@ -78,7 +78,12 @@ impl Core {
                 continue;
             };
             match self.alter(|state| state.take_run(rows)) {
-                Ok(steps) => pending.push((id, steps)),
+                Ok(Taken { steps, absent }) => {
+                    for absent in absent {
+                        self.supply(absent).await?;
+                    }
+                    pending.push((id, steps));
+                }
                 Err(error) => tracing::error!(execution = %id, error, "a run cannot be taken up"),
             }
         }
@@ -99,7 +104,7 @@ impl Core {
         let Some(record) = store.run(id).await? else {
             return Ok(None);
         };
-        let tasks = store.tasks(id).await?;
+        let tasks = store.tasks(id, LargeValues::LeaveOut).await?;
         let mut items = Vec::new();
         for task in tasks
             .iter()
@@ -123,7 +128,7 @@ impl Core {
                 after: children.last().map(|child| child.spec.id),
                 limit: PAGE,
             };
-            let more = store.children(id, page).await?;
+            let more = store.children(id, page, LargeValues::LeaveOut).await?;
             let last = more.len() < PAGE as usize;
             children.extend(more);
             if last {
@@ -137,6 +142,25 @@ impl Core {
             children,
             inquiries,
         }))
+    }
+
+    /// Reads results that the rows of a run left out, and hands them to it.
+    async fn supply(&self, absent: Absent) -> Result<(), StoreError> {
+        let mut results = Vec::with_capacity(absent.places.len());
+        for (_, place) in &absent.places {
+            results.push(match place {
+                ResultPlace::Execution(id) => {
+                    let execution = self.store().execution(*id).await?;
+                    execution.and_then(|execution| execution.state.result)
+                }
+                ResultPlace::Record(task) => {
+                    let result = self.store().task_result(absent.run, task.clone()).await?;
+                    result.map(Arc::new)
+                }
+            });
+        }
+        self.alter(|state| state.supply(absent, results));
+        Ok(())
     }
 
     /// Loads the version that an execution is pinned to. One that cannot be loaded is no reason not to

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::MAX_DEPTH;
 use super::error::{ExpressionError, PathError};
+use super::names::NamePath;
 use super::scope::Scope;
 use super::template::Template;
 
@@ -94,6 +95,16 @@ impl TemplateTree {
                 .iter()
                 .flat_map(|(_, item)| item.referenced_names())
                 .collect(),
+        }
+    }
+
+    /// Every path that is used.
+    pub fn names(&self) -> BTreeSet<NamePath> {
+        match &self.node {
+            Node::Literal(_) => BTreeSet::new(),
+            Node::Template(template) => template.names(),
+            Node::List(items) => items.iter().flat_map(Self::names).collect(),
+            Node::Map(entries) => entries.iter().flat_map(|(_, item)| item.names()).collect(),
         }
     }
 

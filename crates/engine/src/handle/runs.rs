@@ -6,7 +6,7 @@ use std::sync::Arc;
 use camshaft_model::definition::Workflow;
 use camshaft_model::definition::document::shorten;
 use camshaft_model::definition::problem::did_you_mean;
-use camshaft_model::port::store::PageRequest;
+use camshaft_model::port::store::{LargeValues, PageRequest};
 use camshaft_model::{
     ErrorCode, Execution, ExecutionId, ExecutionSpec, Inquiry, InquiryId, InquiryStatus, Origin,
     Ref, Status, TakenFrom, TaskRecord, TaskRef,
@@ -21,7 +21,7 @@ use super::{
 use crate::decision::Decision;
 use crate::driver::VersionError;
 use crate::state::{Context, State};
-use crate::workflow::Kept;
+use crate::workflow::{Kept, weight};
 
 /// So many rows are read at once.
 const PAGE: u32 = 1_000;
@@ -159,10 +159,19 @@ impl Engine {
         };
         let record = self.store().run(id).await.map_err(unavailable)?;
         let lap = record.map_or(0, |record| record.lap);
-        let tasks = self.store().tasks(id).await.map_err(unavailable)?;
+        let tasks = self.store().tasks(id, LargeValues::LeaveOut).await;
         let mut kept = Kept::new();
-        for task in to_keep(workflow, reference, from, lap, tasks)? {
+        let mut bytes = 0_usize;
+        let limit = self.core.read(|state| state.settings.run_memory_bytes);
+        for task in to_keep(workflow, reference, from, lap, tasks.map_err(unavailable)?)? {
             let result = self.result_of(&task).await?;
+            bytes = bytes.saturating_add(weight::bytes(&result));
+            if bytes as u64 > limit {
+                return Err(conflict(format!(
+                    "the results that this retry would keep take more than {limit} bytes (engine.run_memory_bytes)"
+                ))
+                .hint(format!("run it anew with: camshaft execution rerun {id}")));
+            }
             kept.insert(task.task.name.clone(), as_kept(task, result));
         }
         Ok(kept)
@@ -176,11 +185,18 @@ impl Engine {
             let result = self.stored(execution).await?.state.result;
             return Ok(result.unwrap_or_default());
         }
-        let mut results = vec![Value::Null; task.items.unwrap_or(0) as usize];
+        let Some(items) = task.items else {
+            let result = self.store().task_result(task.run, task.task.clone()).await;
+            return Ok(Arc::new(result.map_err(unavailable)?.unwrap_or_default()));
+        };
+        let mut results = vec![Value::Null; items as usize];
         let mut after = None;
         loop {
             let page = PageRequest { after, limit: PAGE };
-            let children = self.store().children(task.run, page).await;
+            let children = self
+                .store()
+                .children(task.run, page, LargeValues::Read)
+                .await;
             let children = children.map_err(unavailable)?;
             for child in &children {
                 let Some(place) = &child.spec.task else {

@@ -23,7 +23,7 @@ use crate::handle::{ExecutionRequest, Requested};
 use crate::parameters;
 use crate::state::{Context, Settings, State};
 use crate::token::TokenSigner;
-use crate::workflow::Kept;
+use crate::workflow::{Kept, RUN_MEMORY_BYTES};
 
 /// The most commits of a simulation: a loop without an end stops here.
 const MAX_COMMITS: usize = 100_000;
@@ -421,6 +421,7 @@ fn told(what: &Move) -> String {
 fn new_state(scenario: &Scenario, epoch: i64) -> State {
     let settings = Settings {
         max_depth: 10,
+        run_memory_bytes: RUN_MEMORY_BYTES,
         cancel_grace: Duration::from_secs(10),
         secrets: scenario.secrets.clone(),
         env: scenario.env.clone(),

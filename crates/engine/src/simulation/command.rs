@@ -9,7 +9,7 @@ use camshaft_model::{
 
 use super::bench::Bench;
 use super::scenario::{Answer, Move};
-use crate::apply::workflow::RunRows;
+use crate::apply::workflow::{Absent, ResultPlace, RunRows, Taken};
 use crate::decision::Decision;
 use crate::handle::{
     ControlError, ExecutionRequest, InquiryAnswer, Requested, RetryFrom, as_kept, to_keep,
@@ -169,7 +169,12 @@ impl Bench<'_> {
                 continue;
             };
             match self.state.take_run(rows) {
-                Ok(steps) => pending.push((id, steps)),
+                Ok(Taken { steps, absent }) => {
+                    for absent in absent {
+                        self.supply(absent);
+                    }
+                    pending.push((id, steps));
+                }
                 Err(error) => self.complain(format!("a run cannot be taken up: {error}")),
             }
         }
@@ -184,10 +189,31 @@ impl Bench<'_> {
         }
     }
 
-    /// What is recorded of a run; `None` if it has not started.
+    fn supply(&mut self, absent: Absent) {
+        let results = absent.places.iter().map(|(_, place)| match place {
+            ResultPlace::Execution(id) => self.ledger.execution(*id)?.state.result.clone(),
+            ResultPlace::Record(task) => {
+                let mut records = self.ledger.tasks.iter();
+                let record = records.find(|one| one.run == absent.run && one.task == *task);
+                record?.result.clone()
+            }
+        });
+        let results = results.collect();
+        self.state.supply(absent, results);
+    }
+
+    /// What is recorded of a run, results left out as a store leaves out large ones; `None` if it has
+    /// not started.
     fn rows_of(&self, id: ExecutionId) -> Option<RunRows> {
         let record = self.ledger.runs.get(&id)?.clone();
-        let tasks = self.ledger.tasks_of(id);
+        let mut tasks = self.ledger.tasks_of(id);
+        for task in &mut tasks {
+            task.result = None;
+        }
+        let mut children: Vec<Execution> = self.ledger.children(id).cloned().collect();
+        for child in &mut children {
+            child.state.result = None;
+        }
         let under_way = tasks.iter().filter(|task| !task.status.is_terminal());
         let items = under_way
             .filter_map(|task| {
@@ -199,7 +225,7 @@ impl Bench<'_> {
         Some(RunRows {
             record,
             items,
-            children: self.ledger.children(id).cloned().collect(),
+            children,
             inquiries: self
                 .ledger
                 .inquiries

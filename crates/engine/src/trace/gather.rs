@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use camshaft_model::port::store::{ExecutionFilter, PageRequest, StepEventFilter, StoreError};
+use camshaft_model::port::store::{
+    ExecutionFilter, LargeValues, PageRequest, StepEventFilter, StoreError,
+};
 use camshaft_model::{
     ErrorCode, Execution, ExecutionId, Ref, Status, StepEvent, StepEventType, Timestamp,
 };
@@ -74,7 +76,9 @@ impl Engine {
                 .extend(workflow.map(|workflow| (id, workflow.clone())));
             // A version that is not loaded any more may have been a workflow.
             if workflow.is_some() || action.is_none() {
-                material.tasks.extend(store.tasks(id).await?);
+                material
+                    .tasks
+                    .extend(store.tasks(id, LargeValues::LeaveOut).await?);
                 let room = MAX_EXECUTIONS.saturating_sub(material.executions.len() + waiting.len());
                 let left_out = self.children(id, room, &mut waiting).await?;
                 material.left_out += left_out;
@@ -96,7 +100,10 @@ impl Engine {
         let (mut after, mut read, mut left_out) = (None, 0, 0);
         loop {
             let page = PageRequest { after, limit: PAGE };
-            let children = self.store().children(run, page).await?;
+            let children = self
+                .store()
+                .children(run, page, LargeValues::LeaveOut)
+                .await?;
             after = children.last().map(|child| child.spec.id);
             let full = children.len() == PAGE as usize;
             for child in children {

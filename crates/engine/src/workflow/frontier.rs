@@ -273,6 +273,19 @@ impl Frontier {
         self.cause.as_ref()
     }
 
+    /// Whether a task runs, or may start without another one starting before it.
+    pub(crate) fn is_open(&self, task: usize) -> bool {
+        let node = self.nodes.get(task);
+        let undecided = |node: &Node| node.visits == 0 && node.status.is_none();
+        node.is_some_and(|node| node.active > 0 || undecided(node))
+            || self.waiting.contains_key(&task)
+    }
+
+    /// The tasks whose end may start this one by a transition.
+    pub(crate) fn sources(&self, task: usize) -> &[usize] {
+        self.graph.sources(task)
+    }
+
     /// What the lap has come to; `None` while something runs or may start.
     pub(crate) fn over(&self) -> Option<Lap> {
         let open = |open: &Open| open.active > 0 || open.undecided > 0;

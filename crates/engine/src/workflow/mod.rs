@@ -12,8 +12,10 @@ pub(crate) mod cache;
 mod frontier;
 mod gather;
 mod graph;
+mod held;
 mod items;
 mod program;
+mod readers;
 mod reason;
 mod run;
 pub(crate) mod weight;
@@ -25,6 +27,7 @@ mod naive_tests;
 
 pub(crate) use cache::ResultCache;
 pub(crate) use frontier::{Cause, Frontier, Lap, Step};
+pub use held::RUN_MEMORY_BYTES;
 pub(crate) use items::Fanout;
 pub(crate) use program::{Program, Programs};
 pub(crate) use run::{

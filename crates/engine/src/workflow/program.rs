@@ -1,6 +1,6 @@
 //! A workflow with its expressions compiled: made once for all the runs of one definition.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 
 use camshaft_model::Object;
@@ -9,6 +9,7 @@ use camshaft_model::definition::workflow::{LoopMode, Next, Task, Work};
 use serde_json::Value;
 
 use super::graph::Graph;
+use super::readers::Readers;
 use crate::expression::{Template, TemplateTree};
 
 /// See the module.
@@ -20,6 +21,7 @@ pub(crate) struct Program {
     pub(crate) until: Option<Template>,
     pub(crate) output: Option<TemplateTree>,
     pub(crate) tasks: Vec<TaskProgram>,
+    pub(crate) readers: Readers,
 }
 
 /// Names and the templates of their values, in order.
@@ -51,16 +53,23 @@ impl Program {
             LoopMode::Once | LoopMode::Fixed => None,
         };
         let output = workflow.output.as_ref();
+        let output = output.map(|value| tree(value, "output")).transpose()?;
+        let tasks: Vec<TaskProgram> = workflow
+            .tasks
+            .iter()
+            .map(TaskProgram::new)
+            .collect::<Result<_, _>>()?;
+        let mut at_end = output
+            .as_ref()
+            .map_or_else(BTreeSet::new, TemplateTree::names);
+        at_end.extend(until.iter().flat_map(Template::names));
         Ok(Self {
+            readers: Readers::new(&workflow, &tasks, &at_end),
             graph: Arc::new(Graph::new(&workflow)),
             vars: assignments(&workflow.vars, "vars")?,
             until,
-            output: output.map(|value| tree(value, "output")).transpose()?,
-            tasks: workflow
-                .tasks
-                .iter()
-                .map(TaskProgram::new)
-                .collect::<Result<_, _>>()?,
+            output,
+            tasks,
             workflow,
         })
     }

@@ -2,7 +2,7 @@
 //! make of all that. Synchronous and without knowledge of executions or a store: `apply/workflow`
 //! turns what happens here into changes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use camshaft_model::definition::workflow::{LoopMode, Task};
@@ -14,8 +14,10 @@ use camshaft_model::{
 use serde_json::{Value, json};
 
 use super::frontier::{Cause, Frontier};
+use super::held::{Entries, Held, Witness};
 use super::items::Fanout;
 use super::program::{Assignments, Program};
+use super::weight;
 use crate::expression::{Namespace, Scope, Shared, Template};
 use crate::rule::{self, AwaitedEvent};
 
@@ -51,6 +53,9 @@ pub(crate) struct Run {
     tasks: Namespace,
     vars: Namespace,
     scope: Scope,
+    held: Held,
+    /// Tasks that have ended or were skipped since it was last looked what may be dropped.
+    closed: Vec<usize>,
 }
 
 /// A task that has started and not ended.
@@ -75,6 +80,10 @@ pub(crate) struct ActiveItems {
     pub(crate) errors: BTreeMap<u32, String>,
     pub(crate) running: HashMap<u32, ExecutionId>,
     pub(crate) cancelled: bool,
+    /// Whether anything may read the results of its items.
+    pub(crate) is_read: bool,
+    /// What its list and the results of its items take.
+    pub(crate) bytes: usize,
 }
 
 /// How a task ended.
@@ -136,6 +145,7 @@ pub(crate) struct Beginning<'a> {
     pub(crate) started_at: Timestamp,
     pub(crate) secrets: &'a BTreeMap<String, String>,
     pub(crate) env: &'a BTreeMap<String, String>,
+    pub(crate) memory_bytes: u64,
 }
 
 impl Run {
@@ -147,10 +157,13 @@ impl Run {
             started_at,
             secrets,
             env,
+            memory_bytes,
         } = beginning;
         let (tasks, vars) = (Namespace::default(), Namespace::default());
+        let mut held = Held::new(memory_bytes);
         for (name, value) in &record.vars {
             vars.set(name, Shared::new(value));
+            held.hold_var(name, Some(weight::bytes(value)));
         }
         let scope = Scope::new()
             .with("params", &*spec.parameters)
@@ -173,6 +186,8 @@ impl Run {
             tasks,
             vars,
             scope,
+            held,
+            closed: Vec::new(),
         };
         run.rescope();
         run
@@ -235,7 +250,8 @@ impl Run {
     ) -> Result<(), String> {
         let mut before = Vec::with_capacity(assignments.len());
         for (name, tree) in assignments {
-            match tree.render(scope) {
+            let value = tree.render(scope).map_err(|error| error.to_string());
+            match value.and_then(|value| self.fits_var(name, value)) {
                 Ok(value) => {
                     self.vars.set(name, Shared::new(&value));
                     before.push((name, self.record.vars.insert(name.clone(), value)));
@@ -246,7 +262,7 @@ impl Run {
                         .into_iter()
                         .rev()
                         .for_each(|(name, value)| self.reset(name, value));
-                    return Err(error.to_string());
+                    return Err(error);
                 }
             }
         }
@@ -255,6 +271,7 @@ impl Run {
 
     /// Gives a variable the value that it had, if it had one.
     fn reset(&mut self, name: &str, value: Option<Value>) {
+        self.held.hold_var(name, value.as_ref().map(weight::bytes));
         if let Some(value) = value {
             self.vars.set(name, Shared::new(&value));
             self.record.vars.insert(name.to_owned(), value);
@@ -262,6 +279,23 @@ impl Run {
             self.vars.remove(name);
             self.record.vars.shift_remove(name);
         }
+    }
+
+    fn fits_var(&mut self, name: &str, value: Value) -> Result<Value, String> {
+        let bytes = weight::bytes(&value);
+        let before = self.held.var(name);
+        if !self.held.has_room(bytes.saturating_sub(before)) {
+            return Err(self
+                .held
+                .no_room(&format!("publish.{name}: the value"), bytes));
+        }
+        self.held.hold_var(name, Some(bytes));
+        Ok(value)
+    }
+
+    /// Why so many more bytes cannot be held.
+    pub(crate) fn no_room_for(&self, what: &str, bytes: usize) -> Option<String> {
+        (!self.held.has_room(bytes)).then(|| self.held.no_room(what, bytes))
     }
 
     /// The names that every expression of the run can use.
@@ -275,13 +309,17 @@ impl Run {
     }
 
     /// The same for what follows the end of a task.
-    pub(crate) fn end_scope(&self, end: &TaskEnd) -> Scope {
+    pub(crate) fn end_scope(&self, task: usize, end: &TaskEnd) -> Scope {
         let failed = end.status != Status::Completed && end.status != Status::Skipped;
-        self.scope()
+        let scope = if self.program.readers.own(task) {
+            self.scope().with("result", &*end.result)
+        } else {
+            self.scope()
+        };
+        scope
             .with("status", end.status.as_str())
             .with("succeeded", &(end.status == Status::Completed))
             .with("failed", &failed)
-            .with("result", &*end.result)
             .with("error", &end.error.as_ref().map(|error| &error.message))
     }
 
@@ -317,19 +355,159 @@ impl Run {
         }
     }
 
-    /// Makes what became of a task known to expressions.
-    pub(crate) fn tell(&self, name: &str, end: &TaskEnd) {
+    /// Makes what became of a task known to expressions: its result only if one of them may still
+    /// read it.
+    ///
+    /// # Errors
+    /// What it ended as instead, because the run cannot hold its result.
+    fn tell(&mut self, task: usize, end: &TaskEnd) -> Result<(), TaskEnd> {
+        let Some(name) = self.task(task).map(|task| task.name.clone()) else {
+            return Ok(());
+        };
+        self.held.release(task);
         let message = end.error.as_ref().map(|error| &error.message);
-        let mut entries = vec![
+        let mut without: Entries = vec![
             ("status", Shared::new(end.status.as_str())),
-            ("result", Shared::new(&*end.result)),
             ("attempt", Shared::new(&end.attempt)),
             ("error", Shared::new(&message)),
         ];
         if let Some(errors) = &end.errors {
-            entries.push(("errors", Shared::new(errors)));
+            without.push(("errors", Shared::new(errors)));
         }
-        self.tasks.set(name, Shared::map(entries));
+        let Some(witness) = self.witness(task) else {
+            self.tasks.set(&name, Shared::map(without));
+            return Ok(());
+        };
+        let bytes = weight::bytes(&end.result);
+        if let Some(message) = self.no_room_for(&format!("the result of task '{name}'"), bytes) {
+            return Err(TaskEnd {
+                attempt: end.attempt,
+                ..TaskEnd::ended(Status::Failed, FailureKind::Task, message)
+            });
+        }
+        let result = ("result", Shared::new(&*end.result));
+        let entries = without.iter().cloned().chain([result]);
+        self.tasks.set(&name, Shared::map(entries));
+        self.held.hold(task, bytes, witness, without);
+        Ok(())
+    }
+
+    /// Something that may still read the result of a task.
+    fn witness(&self, task: usize) -> Option<Witness> {
+        let readers = &self.program.readers;
+        if let Some(reader) = readers
+            .of(task)
+            .find(|reader| self.frontier.is_open(*reader))
+        {
+            return Some(Witness::Task(reader));
+        }
+        if readers.at_end(task) && self.may_complete() {
+            return Some(Witness::End);
+        }
+        // A reader that has ended starts again if a transition leads to it once more.
+        let mut seen: BTreeSet<usize> = readers.of(task).collect();
+        let mut next: Vec<usize> = seen.iter().copied().collect();
+        while let Some(reached) = next.pop() {
+            if self.frontier.is_open(reached) {
+                return Some(Witness::Task(reached));
+            }
+            let sources = self.frontier.sources(reached).iter();
+            next.extend(sources.filter(|source| seen.insert(**source)));
+        }
+        None
+    }
+
+    /// Whether `output` and `loop.condition` may still be asked.
+    fn may_complete(&self) -> bool {
+        self.record.ending.is_none() && self.frontier.cause().is_none()
+    }
+
+    /// Makes the end of a task known and notes that it is one. Gives the end as it is then: one whose
+    /// result cannot be held is a failure.
+    pub(crate) fn end_known(&mut self, task: usize, end: TaskEnd) -> TaskEnd {
+        self.closed.push(task);
+        match self.tell(task, &end) {
+            Ok(()) => end,
+            Err(instead) => {
+                // There is always room for the end of this one.
+                let _ = self.tell(task, &instead);
+                instead
+            }
+        }
+    }
+
+    /// Whether the result of a task that has ended is held.
+    pub(crate) fn holds_result(&self, task: usize) -> bool {
+        self.held.holds(task)
+    }
+
+    /// Takes the result of a task that has ended and whose end is known, in the place of the one that
+    /// is held.
+    pub(crate) fn take_result(&mut self, task: usize, result: Arc<Value>) {
+        let name = self.task(task).map(|task| task.name.clone());
+        if let (Some(name), Some(without)) = (name, self.held.take(task, weight::bytes(&result))) {
+            let result = ("result", Shared::new(&*result));
+            self.tasks
+                .set(&name, Shared::map(without.into_iter().chain([result])));
+        }
+    }
+
+    /// Whether the results of the items of a task are asked for by anything.
+    pub(crate) fn reads_items(&self, task: usize) -> bool {
+        let is_cached = self.task(task).is_some_and(|task| task.cache.is_some());
+        is_cached || self.program.readers.are_any(task)
+    }
+
+    /// Drops the results that nothing can read any more.
+    pub(crate) fn drop_unread(&mut self) {
+        let mut gone: Vec<Witness> = std::mem::take(&mut self.closed)
+            .into_iter()
+            .filter(|task| !self.frontier.is_open(*task))
+            .map(Witness::Task)
+            .collect();
+        if !self.may_complete() {
+            gone.push(Witness::End);
+        }
+        let orphans: Vec<usize> = gone
+            .into_iter()
+            .flat_map(|gone| self.held.orphans(gone))
+            .collect();
+        for orphan in orphans {
+            if let Some(witness) = self.witness(orphan) {
+                self.held.witnessed(orphan, witness);
+                continue;
+            }
+            let name = self
+                .program
+                .workflow
+                .tasks
+                .get(orphan)
+                .map(|task| &task.name);
+            if let (Some(without), Some(name)) = (self.held.release(orphan), name) {
+                self.tasks.set(name, Shared::map(without));
+            }
+        }
+    }
+
+    /// How an item ended, once it is known whether its result can be held.
+    pub(crate) fn item_end(
+        &self,
+        fan: &ActiveItems,
+        result: Option<Arc<Value>>,
+        error: Option<String>,
+    ) -> (Option<Arc<Value>>, Option<String>) {
+        let Some(result) = result.filter(|_| fan.is_read) else {
+            return (None, error);
+        };
+        match self.no_room_for("its result", weight::bytes(&result)) {
+            Some(full) => (None, error.or(Some(full))),
+            None => (Some(result), error),
+        }
+    }
+
+    /// Takes note of what a fan-out under way holds, or has ceased to hold.
+    pub(crate) fn hold_fan(&mut self, before: usize, after: usize) {
+        self.held.fan_bytes = (self.held.fan_bytes + after).saturating_sub(before);
     }
 
     /// What a run ends as for a cause.
@@ -423,6 +601,8 @@ impl Run {
         self.kept.clear();
         self.errors.clear();
         self.tasks.clear();
+        self.held.clear_results();
+        self.closed.clear();
         self.frontier = Frontier::new(self.program.graph.clone(), self.program.workflow.clone());
         self.rescope();
     }
@@ -457,10 +637,12 @@ impl Run {
 }
 
 impl ActiveItems {
-    pub(crate) fn new(fanout: Fanout, items: Arc<Value>) -> Self {
+    pub(crate) fn new(fanout: Fanout, items: Arc<Value>, is_read: bool) -> Self {
         let total = items.as_array().map_or(0, Vec::len);
         Self {
             fanout,
+            bytes: weight::bytes(&items),
+            is_read,
             items,
             results: vec![None; total],
             errors: BTreeMap::new(),
@@ -478,22 +660,39 @@ impl ActiveItems {
     pub(crate) fn ended(&mut self, item: u32, result: Option<Arc<Value>>, error: Option<String>) {
         self.running.remove(&item);
         self.fanout.ended(item, error.is_none());
-        if let Some(slot) = self.results.get_mut(item as usize) {
-            *slot = result;
+        if let Some(result) = result.filter(|_| self.is_read) {
+            self.take_result(item, result);
         }
         if let Some(error) = error {
             self.errors.insert(item, error);
         }
     }
 
-    /// What the task ends as, once all that was to run has.
+    /// Whether there is a result of an item.
+    pub(crate) fn has_result(&self, item: u32) -> bool {
+        matches!(self.results.get(item as usize), Some(Some(_)))
+    }
+
+    /// Takes the result of an item.
+    pub(crate) fn take_result(&mut self, item: u32, result: Arc<Value>) {
+        if let Some(slot) = self.results.get_mut(item as usize) {
+            self.bytes += weight::bytes(&result);
+            *slot = Some(result);
+        }
+    }
+
+    /// What the task ends as, once all that was to run has. Its result is null if nothing reads it.
     pub(crate) fn end(&self, tolerant: bool) -> TaskEnd {
         let value = |result: &Option<Arc<Value>>| {
             result
                 .as_ref()
                 .map_or(Value::Null, |value| Value::clone(value))
         };
-        let result = Arc::new(self.results.iter().map(value).collect());
+        let result = if self.is_read {
+            Arc::new(self.results.iter().map(value).collect())
+        } else {
+            Arc::default()
+        };
         let total = self.results.len();
         let errors = (0..total).map(|item| {
             let item = u32::try_from(item).ok()?;

@@ -147,6 +147,15 @@ pub struct PackRecord {
     pub applied_at: Timestamp,
 }
 
+/// Whether a read takes in values that are too large for their row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LargeValues {
+    /// It does.
+    Read,
+    /// In the place of such a result is nothing, in that of such parameters there are none.
+    LeaveOut,
+}
+
 /// Where a page begins and how long it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageRequest<C> {
@@ -246,6 +255,7 @@ pub trait Store: Send + Sync {
         &self,
         parent: ExecutionId,
         page: PageRequest<ExecutionId>,
+        large: LargeValues,
     ) -> Result<Vec<Execution>, StoreError>;
 
     /// How many items of each task of a run are in each status, without reading them. The places have
@@ -259,7 +269,18 @@ pub trait Store: Send + Sync {
     async fn run(&self, id: ExecutionId) -> Result<Option<RunRecord>, StoreError>;
 
     /// What became of the tasks of a run, in the order in which they started.
-    async fn tasks(&self, run: ExecutionId) -> Result<Vec<TaskRecord>, StoreError>;
+    async fn tasks(
+        &self,
+        run: ExecutionId,
+        large: LargeValues,
+    ) -> Result<Vec<TaskRecord>, StoreError>;
+
+    /// The result that the record of a task has itself.
+    async fn task_result(
+        &self,
+        run: ExecutionId,
+        task: TaskRef,
+    ) -> Result<Option<Value>, StoreError>;
 
     /// The list over which a task fans out.
     async fn task_items(

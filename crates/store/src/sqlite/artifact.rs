@@ -17,6 +17,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use camshaft_model::port::store::LargeValues;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -161,8 +162,16 @@ impl Artifacts {
 /// How a read gets at large values.
 pub(super) struct Source {
     artifacts: Artifacts,
-    /// In a list: how many bytes of large values it may still take.
-    left: Option<Cell<u64>>,
+    reads: Reads,
+}
+
+enum Reads {
+    /// Every large value.
+    All,
+    /// So many bytes of them: what a list may still take.
+    Some(Cell<u64>),
+    /// None of them.
+    Nothing,
 }
 
 impl Source {
@@ -171,7 +180,18 @@ impl Source {
     pub(super) fn whole(artifacts: &Artifacts) -> Self {
         Self {
             artifacts: artifacts.clone(),
-            left: None,
+            reads: Reads::All,
+        }
+    }
+
+    /// For a read that decides something, of values that the caller may do without.
+    pub(super) fn of(artifacts: &Artifacts, large: LargeValues) -> Self {
+        Self {
+            artifacts: artifacts.clone(),
+            reads: match large {
+                LargeValues::Read => Reads::All,
+                LargeValues::LeaveOut => Reads::Nothing,
+            },
         }
     }
 
@@ -180,7 +200,7 @@ impl Source {
     pub(super) fn list(artifacts: &Artifacts) -> Self {
         Self {
             artifacts: artifacts.clone(),
-            left: Some(Cell::new(LIST_LIMIT)),
+            reads: Reads::Some(Cell::new(LIST_LIMIT)),
         }
     }
 
@@ -189,24 +209,26 @@ impl Source {
         self.artifacts.size(reference)
     }
 
-    /// The value behind a reference.
-    pub(super) fn value(&self, reference: Reference) -> Result<Value, ArtifactError> {
-        let Some(left) = &self.left else {
-            return self.artifacts.value(reference);
+    /// The value behind a reference; `None` if this leaves large values out.
+    pub(super) fn value(&self, reference: Reference) -> Result<Option<Value>, ArtifactError> {
+        let left = match &self.reads {
+            Reads::All => return self.artifacts.value(reference).map(Some),
+            Reads::Nothing => return Ok(None),
+            Reads::Some(left) => left,
         };
         let shown = |why: String| json!({ UNREADABLE: why });
         let size = self.artifacts.size(reference);
         if size > left.get() {
             let path = reference.path();
-            return Ok(shown(format!(
+            return Ok(Some(shown(format!(
                 "the artifact {} is left out because this list has more than {} MiB: ask for the execution by itself",
                 path.display(),
                 LIST_LIMIT >> 20,
-            )));
+            ))));
         }
         left.set(left.get() - size);
         let value = self.artifacts.value(reference);
-        Ok(value.unwrap_or_else(|e| shown(e.to_string())))
+        Ok(Some(value.unwrap_or_else(|e| shown(e.to_string()))))
     }
 }
 

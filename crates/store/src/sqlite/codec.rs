@@ -75,12 +75,12 @@ fn stored<T: Serialize>(large: &Large, value: &T) -> Result<Stored> {
     })
 }
 
-/// The value behind [`large_or_null`]; a text that is not JSON is shown as it is.
+/// The value behind [`large_or_null`], if the source does not leave it out; a text that is not JSON is
+/// shown as it is.
 pub(super) fn read_large(row: &Row<'_>, column: usize, source: &Source) -> Result<Option<Value>> {
     match reference(row, column)? {
         Some(reference) => source
             .value(reference)
-            .map(Some)
             .map_err(|e| Error::FromSqlConversionFailure(column, Type::Blob, e.into())),
         None => read_value(row, column),
     }
@@ -104,7 +104,8 @@ pub(super) fn read_large_object(row: &Row<'_>, column: usize, source: &Source) -
     }
     Ok(match read_large(row, column, source)? {
         Some(Value::Object(object)) => object,
-        other => Object::from_iter([(UNREADABLE.to_owned(), other.unwrap_or_default())]),
+        Some(other) => Object::from_iter([(UNREADABLE.to_owned(), other)]),
+        None => Object::new(),
     })
 }
 

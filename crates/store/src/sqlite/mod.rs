@@ -34,8 +34,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use camshaft_model::port::store::{
-    EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter, OnCommit, PackRecord,
-    PageRequest, StepEventFilter, Store, StoreError, Transaction, Violation,
+    EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter, LargeValues, OnCommit,
+    PackRecord, PageRequest, StepEventFilter, Store, StoreError, Transaction, Violation,
 };
 use camshaft_model::run::CachedResult;
 use camshaft_model::{
@@ -254,8 +254,9 @@ impl Store for SqliteStore {
         &self,
         parent: ExecutionId,
         page: PageRequest<ExecutionId>,
+        large: LargeValues,
     ) -> Result<Vec<Execution>, StoreError> {
-        let source = Source::whole(&self.artifacts);
+        let source = Source::of(&self.artifacts, large);
         self.readers
             .read(move |c| execution::children(c, &source, parent, page))
             .await
@@ -275,9 +276,24 @@ impl Store for SqliteStore {
         self.readers.read(move |c| run::one(c, &source, id)).await
     }
 
-    async fn tasks(&self, run: ExecutionId) -> Result<Vec<TaskRecord>, StoreError> {
-        let source = Source::whole(&self.artifacts);
+    async fn tasks(
+        &self,
+        run: ExecutionId,
+        large: LargeValues,
+    ) -> Result<Vec<TaskRecord>, StoreError> {
+        let source = Source::of(&self.artifacts, large);
         self.readers.read(move |c| task::of(c, &source, run)).await
+    }
+
+    async fn task_result(
+        &self,
+        run: ExecutionId,
+        task: TaskRef,
+    ) -> Result<Option<Value>, StoreError> {
+        let source = Source::whole(&self.artifacts);
+        self.readers
+            .read(move |c| task::result(c, &source, run, &task))
+            .await
     }
 
     async fn task_items(

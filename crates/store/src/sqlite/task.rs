@@ -118,6 +118,27 @@ pub(super) fn put_items(
         .map(drop)
 }
 
+/// The result that a record has itself.
+pub(super) fn result(
+    connection: &Connection,
+    source: &Source,
+    run: ExecutionId,
+    task: &TaskRef,
+) -> Result<Option<Value>> {
+    let Some(number) = name::find(connection, &task.name)? else {
+        return Ok(None);
+    };
+    let found = connection
+        .prepare_cached(
+            "SELECT result FROM task WHERE run = ?1 AND lap = ?2 AND task = ?3 AND visit = ?4",
+        )?
+        .query_row(params![run.bytes(), task.lap, number, task.visit], |row| {
+            codec::read_large(row, 0, source)
+        })
+        .optional()?;
+    Ok(found.flatten())
+}
+
 /// The list over which a task fans out.
 pub(super) fn items(
     connection: &Connection,

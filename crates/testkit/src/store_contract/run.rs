@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camshaft_model::port::store::{
-    Change, ExecutionFilter, InquiryFilter, Outcome, PackRecord, PageRequest, Refusal, Store,
+    Change, ExecutionFilter, InquiryFilter, LargeValues, Outcome, PackRecord, PageRequest, Refusal,
+    Store,
 };
 use camshaft_model::run::{CachedResult, Ending};
 use camshaft_model::{
@@ -101,7 +102,7 @@ pub async fn tasks_keep_the_order_of_their_starts(home: &impl Home) {
     for task in [&tasks[0], &elsewhere, &tasks[1], &tasks[2], &tasks[3]] {
         apply(&*store, vec![put_task(task)]).await;
     }
-    assert_eq!(store.tasks(run).await.unwrap(), tasks);
+    assert_eq!(store.tasks(run, LargeValues::Read).await.unwrap(), tasks);
 
     tasks[0] = TaskRecord {
         status: Status::Failed,
@@ -128,17 +129,20 @@ pub async fn tasks_keep_the_order_of_their_starts(home: &impl Home) {
     )
     .await;
     tasks.push(late);
-    assert_eq!(store.tasks(run).await.unwrap(), tasks);
-    assert_eq!(store.tasks(other).await.unwrap(), [elsewhere]);
+    assert_eq!(store.tasks(run, LargeValues::Read).await.unwrap(), tasks);
+    assert_eq!(
+        store.tasks(other, LargeValues::Read).await.unwrap(),
+        [elsewhere]
+    );
     drop(store);
     let store = home.open();
-    assert_eq!(store.tasks(run).await.unwrap(), tasks);
+    assert_eq!(store.tasks(run, LargeValues::Read).await.unwrap(), tasks);
     // What is filled may be emptied again.
     tasks[0] = maker.task(run, "zeta", 1, 1);
     apply(&*store, vec![put_task(&tasks[0])]).await;
-    assert_eq!(store.tasks(run).await.unwrap(), tasks);
+    assert_eq!(store.tasks(run, LargeValues::Read).await.unwrap(), tasks);
     let unknown = ExecutionId::new(maker.uuid());
-    assert_eq!(store.tasks(unknown).await.unwrap(), []);
+    assert_eq!(store.tasks(unknown, LargeValues::Read).await.unwrap(), []);
 }
 
 /// Each start of a task has its own list, which may be replaced.
@@ -195,11 +199,20 @@ pub async fn children_are_read_back_whole_and_listed_oldest_first(home: &impl Ho
         assert_eq!(read.as_ref(), Some(execution));
     }
     assert_eq!(children[0].spec.origin, Origin::Workflow);
-    let listed = store.children(parent.spec.id, first(9)).await.unwrap();
+    let listed = store
+        .children(parent.spec.id, first(9), LargeValues::Read)
+        .await
+        .unwrap();
     assert_eq!(listed, children);
-    let below = store.children(children[0].spec.id, first(9)).await.unwrap();
+    let below = store
+        .children(children[0].spec.id, first(9), LargeValues::Read)
+        .await
+        .unwrap();
     assert_eq!(below, [grandchild]);
-    let none = store.children(stranger.spec.id, first(9)).await.unwrap();
+    let none = store
+        .children(stranger.spec.id, first(9), LargeValues::Read)
+        .await
+        .unwrap();
     assert_eq!(none, []);
 }
 
@@ -225,7 +238,10 @@ pub async fn ten_thousand_children_are_paged(home: &impl Home) {
             after: listed.last().copied(),
             limit: 999,
         };
-        let children = store.children(parent.spec.id, page).await.unwrap();
+        let children = store
+            .children(parent.spec.id, page, LargeValues::Read)
+            .await
+            .unwrap();
         if children.is_empty() {
             break;
         }
@@ -532,7 +548,7 @@ pub async fn a_completion_is_stored_whole_or_not_at_all(home: &impl Home) {
     );
     assert_eq!(store.execution(next.spec.id).await.unwrap(), None);
     assert_eq!(store.run(execution).await.unwrap(), Some(run));
-    let tasks = store.tasks(execution).await.unwrap();
+    let tasks = store.tasks(execution, LargeValues::Read).await.unwrap();
     assert_eq!(tasks, std::slice::from_ref(&started));
     let items = store.task_items(execution, started.task.clone());
     assert_eq!(items.await.unwrap(), None);
@@ -542,11 +558,14 @@ pub async fn a_completion_is_stored_whole_or_not_at_all(home: &impl Home) {
     // The same with a move that applies is stored whole, names that were taken back included.
     let number = apply(&*store, changes(&parent)).await;
     assert_eq!(store.run(execution).await.unwrap(), Some(after.clone()));
-    let tasks = store.tasks(execution).await.unwrap();
+    let tasks = store.tasks(execution, LargeValues::Read).await.unwrap();
     assert_eq!(tasks[0], ended);
     assert_eq!(tasks[1].task.name, "only named here");
     assert_eq!(store.inquiry(asked.id).await.unwrap(), Some(asked.clone()));
-    let listed = store.children(execution, first(9)).await.unwrap();
+    let listed = store
+        .children(execution, first(9), LargeValues::Read)
+        .await
+        .unwrap();
     assert_eq!(listed.len(), 2);
     assert_eq!(log(store).await[0].id, number);
 }

@@ -65,7 +65,10 @@ impl State {
                 if state.status == Status::Cancelled {
                     fan.cancelled |= run.record.ending.is_some();
                 }
-                fan.ended(item, state.result.clone(), error);
+                let held = fan.bytes;
+                let (result, error) = run.item_end(fan, state.result.clone(), error);
+                fan.ended(item, result, error);
+                run.hold_fan(held, fan.bytes);
                 let place = active.record.task.clone();
                 self.start_items(run, task, fan, &place, unit, context)
             }
@@ -88,6 +91,9 @@ impl State {
             return Vec::new();
         };
         self.forget_wait(run.id(), task, &active);
+        if let ActiveWork::Items(fan) = &active.work {
+            run.hold_fan(fan.bytes, 0);
+        }
         let ended = Ended {
             record: active.record,
             end,
@@ -105,10 +111,11 @@ impl State {
         context: &Context<'_>,
     ) -> Vec<Step> {
         let Ended { mut record, end } = ended;
+        // Its own end is in scope by its name too.
+        let end = run.end_known(task, end);
         let (end, taken) = run.conclude_task(task, end);
         let handled = taken.is_some();
         let taken = taken.unwrap_or_default();
-        run.tell(&record.task.name, &end);
         run.note_error(task, &end);
         record.status = end.status;
         record.error.clone_from(&end.error);
@@ -189,15 +196,14 @@ impl Run {
         if !publishes && definition.next.is_empty() {
             return (end, None);
         }
-        // Its own end is in scope by its name too.
-        self.tell(name, &end);
-        let scope = self.end_scope(&end);
-        let failed = |message: String| {
-            let failure = TaskEnd::expression(format!("tasks.{name}.{message}"));
-            TaskEnd {
-                attempt: end.attempt,
-                ..failure
-            }
+        let scope = self.end_scope(task, &end);
+        let attempt = end.attempt;
+        let failed = |run: &mut Self, message: String| {
+            let failure = TaskEnd {
+                attempt,
+                ..TaskEnd::expression(format!("tasks.{name}.{message}"))
+            };
+            (run.end_known(task, failure), None)
         };
         if end.status == Status::Completed
             && let Err(error) = self.assign(&expressions.publish, &scope)
@@ -205,7 +211,7 @@ impl Run {
             let error = error
                 .trim_start_matches(&format!("tasks.{name}."))
                 .to_owned();
-            return (failed(error), None);
+            return failed(self, error);
         }
         let mut taken: Option<Vec<usize>> = None;
         for (next, (when, publish)) in definition.next.iter().zip(&expressions.next) {
@@ -214,7 +220,7 @@ impl Run {
                 Some(_) if end.status == Status::Skipped => false,
                 Some(when) => match truth(when, &scope) {
                     Ok(truth) => truth,
-                    Err(error) => return (failed(format!("next.when: {error}")), None),
+                    Err(error) => return failed(self, format!("next.when: {error}")),
                 },
             };
             if !is_taken {
@@ -224,7 +230,7 @@ impl Run {
                 let error = error
                     .trim_start_matches(&format!("tasks.{name}."))
                     .to_owned();
-                return (failed(error), None);
+                return failed(self, error);
             }
             taken
                 .get_or_insert_default()

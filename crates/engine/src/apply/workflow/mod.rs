@@ -20,7 +20,7 @@ use camshaft_model::{
     StepEventType, StepScope, TaskRecord, TaskRef, Transition,
 };
 
-pub(crate) use restore::RunRows;
+pub(crate) use restore::{Absent, ResultPlace, RunRows, Taken};
 pub(crate) use start::overridden;
 
 use crate::decision::{Decision, Unit};
@@ -138,6 +138,7 @@ impl State {
             started_at,
             secrets: &self.settings.secrets,
             env: &self.settings.env,
+            memory_bytes: self.settings.run_memory_bytes,
         };
         let mut run = Run::new(beginning, record);
         run.deadline = deadline;
@@ -182,6 +183,7 @@ impl State {
         };
         run.note_arrivals();
         run.note_failure();
+        run.drop_unread();
         if std::mem::take(&mut run.dirty) {
             let record = Box::new(run.record.clone());
             unit.changes.push(Change::PutRun(record));

@@ -1,6 +1,6 @@
 //! Taking up runs that an earlier engine left, from what is recorded of them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use camshaft_model::definition::workflow::{Task, Work};
@@ -16,7 +16,7 @@ use crate::workflow::{
     self, Active, ActiveItems, ActiveWork, Alarm, Cause, Fanout, Frontier, Kept, Run, Step, TaskEnd,
 };
 
-/// Everything that is recorded of a run that has not ended.
+/// Everything that is recorded of a run that has not ended. Results may be left out.
 #[derive(Debug, Clone)]
 pub(crate) struct RunRows {
     pub(crate) record: RunRecord,
@@ -30,13 +30,43 @@ pub(crate) struct RunRows {
     pub(crate) inquiries: Vec<Inquiry>,
 }
 
+/// A run that was taken up.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// What may start and has not, for [`continue_run`](State::continue_run) once everything is taken
+    /// up.
+    pub(crate) steps: Vec<Step>,
+    /// The results that its expressions may read and its rows left out, for
+    /// [`supply`](State::supply) before anything else happens to it.
+    pub(crate) absent: Vec<Absent>,
+}
+
+/// The result of a task, or of items of it, that is to be read from where it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Absent {
+    pub(crate) run: ExecutionId,
+    task: TaskRef,
+    /// Those that are to be read: of the task itself, or of an item.
+    pub(crate) places: Vec<(Option<u32>, ResultPlace)>,
+    /// What is known already of a list.
+    known: Vec<Option<Arc<Value>>>,
+}
+
+/// Where a result is recorded.
+#[derive(Debug, Clone)]
+pub(crate) enum ResultPlace {
+    /// With an execution.
+    Execution(ExecutionId),
+    /// With the record of a task itself.
+    Record(TaskRef),
+}
+
 impl State {
-    /// Takes up a run as it is recorded; its own execution is known already. Gives what may start and
-    /// has not, for [`continue_run`](Self::continue_run) once everything is taken up.
+    /// Takes up a run as it is recorded; its own execution is known already.
     ///
     /// # Errors
     /// Its definition is gone.
-    pub(crate) fn take_run(&mut self, rows: RunRows) -> Result<Vec<Step>, String> {
+    pub(crate) fn take_run(&mut self, rows: RunRows) -> Result<Taken, String> {
         let id = rows.record.execution;
         let lap = rows.record.lap;
         let waits = self
@@ -53,27 +83,34 @@ impl State {
                 .filter(|task| matches!(task.taken_from, Some(TakenFrom::Run { .. })))
                 .map(|task| (task.task.name.clone(), task))
                 .collect();
+            let absent = kept.values().filter(|record| record.result.is_none());
+            let absent = absent.map(|record| Absent::of_record(id, record)).collect();
             if !kept.is_empty() {
                 self.kept.insert(id, kept);
             }
-            return Ok(Vec::new());
+            return Ok(Taken {
+                absent,
+                ..Taken::default()
+            });
         }
         let mut run = self.new_run(rows.record.clone())?;
         let program = run.program.clone();
         let mut past = Past::new(rows, lap);
         let mut settled = Vec::new();
         let mut active = Vec::new();
+        let mut ends: BTreeMap<usize, (TaskRecord, TaskEnd)> = BTreeMap::new();
         for record in std::mem::take(&mut past.tasks) {
             let Some((task, definition)) = program.workflow.task(&record.task.name) else {
                 continue;
             };
             if record.status.is_terminal() {
                 settled.push((task, record.task.visit, record.status));
-                run.tell(&definition.name, &past.end_of(&record, definition));
+                let end = past.end_of(&record, definition);
+                ends.insert(task, (record, end));
                 continue;
             }
             active.push((task, record.task.visit));
-            let entry = self.active(&run, task, definition, record, &mut past);
+            let entry = self.active(&mut run, task, definition, record, &mut past);
             if let Some(entry) = entry {
                 run.active.insert(task, entry);
             }
@@ -92,6 +129,17 @@ impl State {
         );
         run.frontier = frontier;
         run.dirty = false;
+        let mut absent = Vec::new();
+        for (task, (record, end)) in ends {
+            let is_completed = end.status == Status::Completed;
+            run.end_known(task, end);
+            if run.holds_result(task) {
+                absent.extend(past.absent(&record, is_completed));
+            }
+        }
+        for active in run.active.values().filter(|active| reads_items(active)) {
+            absent.extend(past.absent(&active.record, false));
+        }
         if let Some(at) = run.deadline {
             self.alarms.insert((at, Alarm::Deadline(id)));
         }
@@ -99,7 +147,57 @@ impl State {
             self.alarms.insert((at, Alarm::Lap(id)));
         }
         self.runs.insert(id, run);
-        Ok(steps)
+        Ok(Taken { steps, absent })
+    }
+
+    /// Takes results that were left out when a run was taken up, in the order of their places.
+    pub(crate) fn supply(&mut self, absent: Absent, results: Vec<Option<Arc<Value>>>) {
+        let Absent {
+            run: id,
+            task: place,
+            places,
+            mut known,
+        } = absent;
+        let mut whole = None;
+        for ((item, _), result) in places.into_iter().zip(results) {
+            match item {
+                None => whole = result,
+                Some(item) => {
+                    if let Some(slot) = known.get_mut(item as usize) {
+                        *slot = result;
+                    }
+                }
+            }
+        }
+        let Some(run) = self.runs.get_mut(&id) else {
+            let kept = self.kept.get_mut(&id);
+            if let Some(record) = kept.and_then(|kept| kept.get_mut(&place.name)) {
+                record.result = whole;
+            }
+            return;
+        };
+        let Some((task, _)) = run.program.clone().workflow.task(&place.name) else {
+            return;
+        };
+        match run.active.get_mut(&task).map(|active| &mut active.work) {
+            Some(ActiveWork::Items(fan)) => {
+                let before = fan.bytes;
+                for (item, result) in (0..).zip(known) {
+                    if let Some(result) = result.filter(|_| !fan.has_result(item)) {
+                        fan.take_result(item, result);
+                    }
+                }
+                let after = fan.bytes;
+                run.hold_fan(before, after);
+            }
+            _ if known.is_empty() => run.take_result(task, whole.unwrap_or_default()),
+            _ => {
+                let value =
+                    |result: Option<Arc<Value>>| result.map_or(Value::Null, Arc::unwrap_or_clone);
+                let list = known.into_iter().map(value).collect();
+                run.take_result(task, Arc::new(list));
+            }
+        }
     }
 
     /// Notes what a run that was asked for keeps of an earlier one.
@@ -135,7 +233,7 @@ impl State {
 
     fn active(
         &mut self,
-        run: &Run,
+        run: &mut Run,
         task: usize,
         definition: &Task,
         record: TaskRecord,
@@ -147,7 +245,7 @@ impl State {
         let work = match (&definition.work, record.execution) {
             (Work::Action { .. }, Some(id)) => ActiveWork::Child(id),
             (Work::Action { .. }, None) => {
-                let mut fan = past.fan(&record, definition)?;
+                let mut fan = past.fan(&record, definition, run.reads_items(task))?;
                 // After a failure what runs finishes, its items too.
                 let ending = run.record.ending.as_ref();
                 if ending.is_some_and(|ending| ending.status != Status::Failed) {
@@ -168,8 +266,27 @@ impl State {
             }
             (Work::Nothing, _) => return None,
         };
+        if let ActiveWork::Items(fan) = &work {
+            run.hold_fan(0, fan.bytes);
+        }
         Some(Active { record, work })
     }
+}
+
+impl Absent {
+    fn of_record(run: ExecutionId, record: &TaskRecord) -> Self {
+        let place = ResultPlace::Record(record.task.clone());
+        Self {
+            run,
+            task: record.task.clone(),
+            places: vec![(None, place)],
+            known: Vec::new(),
+        }
+    }
+}
+
+fn reads_items(active: &Active) -> bool {
+    matches!(&active.work, ActiveWork::Items(fan) if fan.is_read)
 }
 
 /// What is recorded, by where it belongs.
@@ -229,7 +346,7 @@ impl Past {
         if record.taken_from.is_some() || record.items.is_none() {
             return end;
         }
-        let Some(fan) = self.fan(record, definition) else {
+        let Some(fan) = self.fan(record, definition, true) else {
             return end;
         };
         let gathered = fan.end(true);
@@ -240,7 +357,7 @@ impl Past {
         }
     }
 
-    fn fan(&self, record: &TaskRecord, definition: &Task) -> Option<ActiveItems> {
+    fn fan(&self, record: &TaskRecord, definition: &Task, is_read: bool) -> Option<ActiveItems> {
         let total = record.items?;
         let declared = definition.items.as_ref()?;
         let items = self.items.iter().find(|(task, _)| *task == record.task);
@@ -268,7 +385,7 @@ impl Past {
             .filter_map(place);
         let ended = ended.chain(never.iter().map(|item| (*item, false)));
         let fanout = Fanout::restore(total, declared, ended, running);
-        let mut fan = ActiveItems::new(fanout, items);
+        let mut fan = ActiveItems::new(fanout, items, is_read);
         let unknown = |item: &u32| (*item, "its parameters could not be made".to_owned());
         fan.errors = never.iter().map(unknown).collect();
         for child in children {
@@ -277,8 +394,8 @@ impl Past {
             if !status.is_terminal() {
                 fan.running.insert(item, child.spec.id);
             } else if status == Status::Completed {
-                if let Some(slot) = fan.results.get_mut(item as usize) {
-                    *slot = child.state.result.clone();
+                if let Some(result) = child.state.result.clone().filter(|_| is_read) {
+                    fan.take_result(item, result);
                 }
             } else {
                 let error = child.state.error.as_ref();
@@ -287,6 +404,41 @@ impl Past {
             }
         }
         Some(fan)
+    }
+
+    /// What the rows left out of the result of a task, if anything.
+    fn absent(&self, record: &TaskRecord, is_completed: bool) -> Option<Absent> {
+        let run = record.run;
+        if record.taken_from.is_some() || (record.execution.is_none() && record.items.is_none()) {
+            let absent = is_completed && record.result.is_none();
+            return absent.then(|| Absent::of_record(run, record));
+        }
+        let lacks = |child: &Execution| {
+            child.state.status == Status::Completed && child.state.result.is_none()
+        };
+        let mut absent = Absent {
+            run,
+            task: record.task.clone(),
+            places: Vec::new(),
+            known: Vec::new(),
+        };
+        if let Some(id) = record.execution {
+            let child = self.single.get(&id).filter(|child| lacks(child))?;
+            let place = ResultPlace::Execution(child.spec.id);
+            absent.places.push((None, place));
+            return Some(absent);
+        }
+        absent.known = vec![None; record.items.unwrap_or(0) as usize];
+        for child in self.of_items.get(&record.task).into_iter().flatten() {
+            let item = child.spec.task.as_ref().and_then(|task| task.item);
+            if lacks(child) {
+                let place = ResultPlace::Execution(child.spec.id);
+                absent.places.push((item, place));
+            } else if let Some(slot) = item.and_then(|item| absent.known.get_mut(item as usize)) {
+                slot.clone_from(&child.state.result);
+            }
+        }
+        (!absent.places.is_empty()).then_some(absent)
     }
 
     fn inquiry(&mut self, task: &TaskRef) -> Option<Inquiry> {

@@ -16,7 +16,7 @@ use crate::expression::Scope;
 use crate::parameters;
 use crate::state::{Context, State};
 use crate::workflow::{
-    Active, ActiveItems, ActiveWork, Fanout, Program, Run, TaskEnd, cache, truth,
+    Active, ActiveItems, ActiveWork, Fanout, Program, Run, TaskEnd, cache, truth, weight,
 };
 
 /// What a task began, or how it ended before it did.
@@ -51,6 +51,9 @@ impl State {
             .and_then(|()| self.begin_task(run, task, &mut record, unit, context));
         match begun {
             Ok(work) => {
+                if let ActiveWork::Items(fan) = &work {
+                    run.hold_fan(0, fan.bytes);
+                }
                 unit.changes.push(Change::PutTask(Box::new(record.clone())));
                 run.active.insert(task, Active { record, work });
                 None
@@ -180,6 +183,10 @@ impl State {
                 "tasks.{name}.items: {total} items are more than the limit of {MAX_ITEMS}"
             ));
         }
+        let bytes = weight::bytes(&items);
+        if let Some(message) = run.no_room_for(&format!("tasks.{name}.items: the list"), bytes) {
+            return failed(message);
+        }
         let items = Arc::new(items);
         let total = u32::try_from(total).unwrap_or(u32::MAX);
         record.items = Some(total);
@@ -188,7 +195,8 @@ impl State {
             task: record.task.clone(),
             items: items.clone(),
         });
-        let mut fan = ActiveItems::new(Fanout::new(total, definition), items);
+        let mut fan =
+            ActiveItems::new(Fanout::new(total, definition), items, run.reads_items(task));
         match self.start_items(run, task, &mut fan, &record.task, unit, context) {
             Some(end) => Err(Box::new(end)),
             None => Ok(ActiveWork::Items(Box::new(fan))),
@@ -375,6 +383,6 @@ impl Run {
         unit.steps
             .push(self.step(&record, StepEventType::StepSkipped, payload, context));
         unit.changes.push(Change::PutTask(Box::new(record)));
-        self.tell(&name, &TaskEnd::skipped());
+        self.end_known(task, TaskEnd::skipped());
     }
 }

@@ -9,8 +9,8 @@ use camshaft_model::definition::TriggerKind;
 use camshaft_model::port::clock::Clock;
 use camshaft_model::port::sensor::{Accepted, Intake, IntakeError, SensorHost, SensorSpec};
 use camshaft_model::port::store::{
-    Change, EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter, OnCommit, Outcome,
-    PackRecord, PageRequest, StepEventFilter, Store, StoreError, Transaction, Violation,
+    Change, EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter, LargeValues, OnCommit,
+    Outcome, PackRecord, PageRequest, StepEventFilter, Store, StoreError, Transaction, Violation,
 };
 use camshaft_model::run::CachedResult;
 use camshaft_model::{
@@ -148,6 +148,7 @@ impl Store for World {
         &self,
         _: ExecutionId,
         _: PageRequest<ExecutionId>,
+        _: LargeValues,
     ) -> Result<Vec<Execution>, StoreError> {
         unreachable!()
     }
@@ -157,7 +158,10 @@ impl Store for World {
     async fn run(&self, _: ExecutionId) -> Result<Option<RunRecord>, StoreError> {
         unreachable!()
     }
-    async fn tasks(&self, _: ExecutionId) -> Result<Vec<TaskRecord>, StoreError> {
+    async fn task_result(&self, _: ExecutionId, _: TaskRef) -> Result<Option<Value>, StoreError> {
+        unreachable!()
+    }
+    async fn tasks(&self, _: ExecutionId, _: LargeValues) -> Result<Vec<TaskRecord>, StoreError> {
         unreachable!()
     }
     async fn task_items(&self, _: ExecutionId, _: TaskRef) -> Result<Option<Value>, StoreError> {

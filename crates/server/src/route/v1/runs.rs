@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use axum::Json;
 use axum::extract::State;
-use camshaft_model::port::store::{InquiryFilter, PageRequest};
+use camshaft_model::port::store::{InquiryFilter, LargeValues, PageRequest};
 use camshaft_model::{
     ErrorCode, Execution, ExecutionId, Inquiry, InquiryStatus, RunRecord, TaskRecord, TaskRef,
 };
@@ -51,7 +51,7 @@ pub(crate) async fn show(
     let execution = find(&api, id).await?;
     let store = api.engine.store();
     let mut run = store.run(id).await?.ok_or_else(|| no_run(&execution))?;
-    let records = store.tasks(id).await?;
+    let records = store.tasks(id, LargeValues::Read).await?;
     let mut counts = HashMap::<TaskRef, Counts>::new();
     if records.iter().any(|record| record.items.is_some()) {
         for (task, status, count) in store.item_counts(id).await? {
@@ -144,7 +144,11 @@ pub(crate) async fn children(
     let limit = page::limit(query.limit)?;
     let request = page::request(query.cursor.as_deref(), limit)?;
     find(&api, id).await?;
-    let rows = api.engine.store().children(id, request).await?;
+    let rows = api
+        .engine
+        .store()
+        .children(id, request, LargeValues::Read)
+        .await?;
     let catalog = api.engine.catalog();
     let page = page::page(rows, limit, |child| child.spec.id.to_string());
     Ok(Json(page.map(|child| {
