@@ -208,9 +208,9 @@ fn a_variable_that_does_not_fit_fails_its_task_and_stays_as_it_was() {
         "{error}"
     );
     let changes = last.units.iter().flat_map(|unit| &unit.changes);
-    let stored = changes.filter_map(|change| match change {
+    let mut stored = changes.filter_map(|change| match change {
         Change::PutRun(run) => Some(&run.vars),
         _ => None,
     });
-    assert_eq!(stored.last(), Some(&record.vars));
+    assert_eq!(stored.next_back(), Some(&record.vars));
 }

@@ -83,6 +83,11 @@ impl Fanout {
         }
     }
 
+    /// Whether items are left that may start.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.closed && self.next < self.total
+    }
+
     /// Lets nothing more start.
     pub(crate) fn close(&mut self) {
         self.closed = true;

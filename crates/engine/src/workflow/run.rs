@@ -552,6 +552,15 @@ impl Run {
         {
             self.record.ending = Some(self.ending(cause));
             self.dirty = true;
+            for (task, active) in &mut self.active {
+                let definition = self.program.workflow.tasks.get(*task);
+                if definition.is_some_and(|task| task.finally) {
+                    continue;
+                }
+                if let ActiveWork::Items(fan) = &mut active.work {
+                    fan.start_no_more();
+                }
+            }
         }
     }
 
@@ -668,6 +677,13 @@ impl ActiveItems {
         }
     }
 
+    /// Lets no further item start, because the run has failed: the task is cut short by that, unless
+    /// all its items have started.
+    pub(crate) fn start_no_more(&mut self) {
+        self.cancelled |= self.fanout.has_more();
+        self.fanout.close();
+    }
+
     /// Whether there is a result of an item.
     pub(crate) fn has_result(&self, item: u32) -> bool {
         matches!(self.results.get(item as usize), Some(Some(_)))
@@ -707,7 +723,7 @@ impl ActiveItems {
                 status: Status::Cancelled,
                 error: Some(Failure {
                     kind: FailureKind::Cancelled,
-                    message: format!("cancelled after {} of {total} items", self.fanout.done()),
+                    message: format!("stopped after {} of {total} items", self.fanout.done()),
                 }),
                 ..end
             };

@@ -246,11 +246,19 @@ impl State {
             (Work::Action { .. }, Some(id)) => ActiveWork::Child(id),
             (Work::Action { .. }, None) => {
                 let mut fan = past.fan(&record, definition, run.reads_items(task))?;
-                // After a failure what runs finishes, its items too.
-                let ending = run.record.ending.as_ref();
-                if ending.is_some_and(|ending| ending.status != Status::Failed) {
-                    fan.cancelled = true;
-                    fan.fanout.close();
+                // What is there for the end of the run goes on, unless that was stopped too.
+                match run.record.ending.as_ref().map(|ending| ending.status) {
+                    None => {}
+                    Some(_) if past.is_cancelled(&record.task) => {
+                        fan.cancelled = true;
+                        fan.fanout.close();
+                    }
+                    Some(_) if definition.finally => {}
+                    Some(Status::Failed) => fan.start_no_more(),
+                    Some(_) => {
+                        fan.cancelled = true;
+                        fan.fanout.close();
+                    }
                 }
                 ActiveWork::Items(Box::new(fan))
             }
@@ -439,6 +447,13 @@ impl Past {
             }
         }
         (!absent.places.is_empty()).then_some(absent)
+    }
+
+    /// Whether an item of a task was cancelled, or is being.
+    fn is_cancelled(&self, task: &TaskRef) -> bool {
+        let items = self.of_items.get(task).into_iter().flatten();
+        let mut statuses = items.map(|item| item.state.status);
+        statuses.any(|status| matches!(status, Status::Canceling | Status::Cancelled))
     }
 
     fn inquiry(&mut self, task: &TaskRef) -> Option<Inquiry> {
