@@ -31,7 +31,7 @@ pub struct DataDir {
     path: PathBuf,
     instance: String,
     token: String,
-    _lock: File,
+    lock: File,
 }
 
 impl DataDir {
@@ -75,7 +75,7 @@ impl DataDir {
             path,
             instance,
             token,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -118,6 +118,14 @@ impl DataDir {
     pub fn unannounce(&self) {
         // Who still finds it finds nobody listening, which says the same.
         let _ = fs::remove_file(self.path.join("api.json"));
+    }
+}
+
+impl Drop for DataDir {
+    /// Closing the file is not enough: a child that is being started by another thread has it open too,
+    /// until its program is in place.
+    fn drop(&mut self) {
+        let _ = flock(&self.lock, FlockOperation::Unlock);
     }
 }
 
@@ -240,6 +248,17 @@ mod tests {
             fs::read_to_string(&path).unwrap(),
             std::process::id().to_string()
         );
+    }
+
+    #[test]
+    fn a_process_that_is_just_being_started_does_not_keep_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = DataDir::hold(folder.path()).unwrap();
+        // What a child has until its program is in place.
+        let inherited = first.lock.try_clone().unwrap();
+        drop(first);
+        DataDir::hold(folder.path()).unwrap();
+        drop(inherited);
     }
 
     #[test]

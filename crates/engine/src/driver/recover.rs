@@ -116,6 +116,7 @@ impl Core {
         let open = InquiryFilter {
             statuses: vec![InquiryStatus::Open],
             run: Some(id),
+            below: false,
         };
         let page = PageRequest {
             after: None,

@@ -14,7 +14,7 @@ pub enum ExpressionError {
         message: String,
     },
     /// Names that are not there.
-    #[error("'{}' is undefined", names.join("' and '"))]
+    #[error("'{}' {} undefined", names.join("' and '"), if names.len() == 1 { "is" } else { "are" })]
     Undefined {
         /// Each of them, such as `trigger.a.b`.
         names: Vec<String>,

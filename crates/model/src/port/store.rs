@@ -185,6 +185,8 @@ pub struct InquiryFilter {
     pub statuses: Vec<InquiryStatus>,
     /// Of this run.
     pub run: Option<ExecutionId>,
+    /// Of the runs below that one too.
+    pub below: bool,
 }
 
 /// Which events to list, newest first.

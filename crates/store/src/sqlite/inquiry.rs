@@ -104,7 +104,16 @@ pub(super) fn page(
     if let Some(run) = &filter.run {
         index = "INDEXED BY inquiry_by_run";
         values.push(Value::Blob(run.bytes().to_vec()));
-        conditions += &format!(" AND run = ?{}", values.len());
+        let own = values.len();
+        conditions += &if filter.below {
+            format!(
+                " AND run IN (WITH RECURSIVE below (id) AS (SELECT ?{own} UNION ALL
+                 SELECT execution.id FROM below JOIN execution INDEXED BY execution_by_parent
+                 ON execution.parent = below.id) SELECT id FROM below)"
+            )
+        } else {
+            format!(" AND run = ?{own}")
+        };
     }
     connection
         .prepare_cached(&format!(

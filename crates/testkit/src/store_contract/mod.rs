@@ -52,6 +52,7 @@ macro_rules! store_contract {
             runs_are_read_back_whole_and_replaced, tasks_keep_the_order_of_their_starts, lists_of_items_are_kept,
             children_are_read_back_whole_and_listed_oldest_first, ten_thousand_children_are_paged, items_are_counted_by_task_and_status,
             roots_are_listed_without_children, inquiries_are_read_back_whole_and_listed_newest_first,
+            inquiries_of_the_runs_below_are_listed_with_those_of_a_run,
             cached_results_expire_and_the_oldest_go_first, a_version_of_a_pack_is_kept_without_being_current,
             a_completion_is_stored_whole_or_not_at_all,
             a_lawful_history_keeps_every_promise, every_broken_promise_is_found,

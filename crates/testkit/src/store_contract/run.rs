@@ -377,6 +377,7 @@ pub async fn inquiries_are_read_back_whole_and_listed_newest_first(home: &impl H
             let filter = InquiryFilter {
                 statuses: statuses.clone(),
                 run: of,
+                below: false,
             };
             let expected: Vec<_> = known
                 .iter()
@@ -394,6 +395,40 @@ pub async fn inquiries_are_read_back_whole_and_listed_newest_first(home: &impl H
     }
     let unknown = InquiryId::new(maker.uuid());
     assert_eq!(store.inquiry(unknown).await.unwrap(), None);
+}
+
+/// Those of a run can be asked for with those of the runs below it, and of no others.
+pub async fn inquiries_of_the_runs_below_are_listed_with_those_of_a_run(home: &impl Home) {
+    let (store, maker) = (home.open(), Maker::new(61));
+    let (run, stranger) = (maker.waiting(), maker.waiting());
+    let child = maker.child(&run, "sub", None);
+    let grandchild = maker.child(&child, "deeper", Some(3));
+    let mut asked = Vec::new();
+    for execution in [&run, &stranger, &child, &grandchild] {
+        apply(&*store, vec![insert(execution)]).await;
+        let inquiry = maker.inquiry(execution, "approve");
+        apply(&*store, vec![put_inquiry(&inquiry)]).await;
+        asked.insert(0, inquiry);
+    }
+    let [deepest, below, strange, own] = &asked[..] else {
+        unreachable!()
+    };
+    for (of, below, expected) in [
+        (&run, true, vec![deepest, below, own]),
+        (&run, false, vec![own]),
+        (&child, true, vec![deepest, below]),
+        (&stranger, true, vec![strange]),
+    ] {
+        for statuses in [vec![], vec![InquiryStatus::Open]] {
+            let filter = InquiryFilter {
+                statuses,
+                run: Some(of.spec.id),
+                below,
+            };
+            let found = all_inquiries(&*store, &filter).await;
+            assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{filter:?}");
+        }
+    }
 }
 
 async fn all_inquiries(store: &dyn Store, filter: &InquiryFilter) -> Vec<Inquiry> {

@@ -40,6 +40,7 @@ pub(crate) async fn list(
     let filter = InquiryFilter {
         statuses: statuses?,
         run: query.run,
+        below: true,
     };
     let limit = page::limit(query.limit)?;
     let request = page::request(query.cursor.as_deref(), limit)?;

@@ -64,6 +64,7 @@ pub(crate) async fn show(
     let open = InquiryFilter {
         statuses: vec![InquiryStatus::Open],
         run: Some(id),
+        below: false,
     };
     let first = PageRequest {
         after: None,
