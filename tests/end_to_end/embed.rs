@@ -38,7 +38,6 @@ fn a_native_action_that_a_crash_cut_off_is_taken_up_and_what_was_done_stays_done
             .action("math.add", |_, terms: Terms| async move {
                 Ok::<_, String>(terms.a + terms.b)
             })
-            .expect("an action")
             .action("math.hang", move |_, _: Object| {
                 let told = told.clone();
                 async move {
@@ -46,7 +45,6 @@ fn a_native_action_that_a_crash_cut_off_is_taken_up_and_what_was_done_stays_done
                     std::future::pending::<Result<u32, String>>().await
                 }
             })
-            .expect("an action")
             .start()
             .await
             .expect("it starts");
@@ -66,11 +64,9 @@ fn a_native_action_that_a_crash_cut_off_is_taken_up_and_what_was_done_stays_done
             .action("math.add", |_, _: Terms| async move {
                 Err::<u32, _>("what is done is not done again")
             })
-            .expect("an action")
             .action("math.hang", |context, _: Object| async move {
                 Ok::<_, String>(context.attempt)
             })
-            .expect("an action")
             .start()
             .await
             .expect("it starts again");

@@ -31,6 +31,8 @@ pub struct DataDir {
     path: PathBuf,
     instance: String,
     token: String,
+    /// Whether it goes when this value goes.
+    is_temporary: bool,
     lock: File,
 }
 
@@ -75,8 +77,26 @@ impl DataDir {
             path,
             instance,
             token,
+            is_temporary: false,
             lock,
         })
+    }
+
+    /// A directory of a random name among the temporary files of the machine, for an engine whose
+    /// database is in memory. It is removed when this value is dropped.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn temporary() -> Result<Self, CliError> {
+        let name = format!("camshaft-{}", hex(&SystemEntropy::bytes::<12>()));
+        let mut held = Self::hold(&std::env::temp_dir().join(name))?;
+        held.is_temporary = true;
+        Ok(held)
+    }
+
+    /// Whether it is one of [`DataDir::temporary`].
+    pub const fn is_temporary(&self) -> bool {
+        self.is_temporary
     }
 
     /// Where it is, absolute.
@@ -125,6 +145,10 @@ impl Drop for DataDir {
     /// Closing the file is not enough: a child that is being started by another thread has it open too,
     /// until its program is in place.
     fn drop(&mut self) {
+        if self.is_temporary {
+            // What cannot be removed is left to whoever cleans the temporary files of the machine.
+            let _ = fs::remove_dir_all(&self.path);
+        }
         let _ = flock(&self.lock, FlockOperation::Unlock);
     }
 }
@@ -259,6 +283,18 @@ mod tests {
         drop(first);
         DataDir::hold(folder.path()).unwrap();
         drop(inherited);
+    }
+
+    #[test]
+    fn a_temporary_one_goes_with_its_holder() {
+        let first = DataDir::temporary().unwrap();
+        let second = DataDir::temporary().unwrap();
+        let path = first.path().to_owned();
+        assert_ne!(path, second.path());
+        assert!(path.is_dir());
+        drop(first);
+        assert!(!path.exists());
+        assert!(second.path().is_dir());
     }
 
     #[test]

@@ -119,6 +119,16 @@ impl Problem {
     }
 }
 
+impl From<camshaft_engine::handle::ControlError> for CliError {
+    fn from(error: camshaft_engine::handle::ControlError) -> Self {
+        let shown = Self::new(error.code, error.message);
+        match error.hint {
+            Some(hint) => shown.hint(hint),
+            None => shown,
+        }
+    }
+}
+
 impl From<camshaft_model::definition::Problem> for Problem {
     fn from(problem: camshaft_model::definition::Problem) -> Self {
         Self {

@@ -5,6 +5,8 @@
 //! the worker is attached (from here attempts start), sensors are started. [`System::stop`] goes the
 //! other way.
 
+mod functions;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,21 +20,22 @@ use camshaft_model::definition::{Catalog, Pack};
 use camshaft_model::notice::Subscriber;
 use camshaft_model::port::clock::{Clock, Entropy};
 use camshaft_model::port::dispatch::OutputStream;
-use camshaft_model::port::store::{Store, StoreError, Violation};
-use camshaft_model::{AttemptKey, ErrorCode, Output};
-use camshaft_store::SqliteStore;
+use camshaft_model::port::store::{Change, PackRecord, Store, StoreError, Transaction, Violation};
+use camshaft_model::{AttemptKey, ErrorCode, Output, Timestamp};
+use camshaft_store::{Memory, SqliteStore};
 use camshaft_worker::process::Limits;
 use camshaft_worker::process::sweep::sweep;
 use camshaft_worker::runtime::native::NativeRegistry;
 use camshaft_worker::sensor::Sensors;
 use camshaft_worker::{Worker, WorkerConfig};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::clock::{SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::exit::CliError;
-use crate::pack;
+use crate::lifecycle::pack_error;
+use crate::pack::{self, Candidate, Program};
 
 /// What an engine works for that was not told.
 const DEFAULT_PROJECT: &str = "default";
@@ -47,8 +50,10 @@ pub struct Parts {
     pub data: DataDir,
     /// Native functions.
     pub native: NativeRegistry,
-    /// Packs of actions that the embedding program brings along.
-    pub native_packs: Vec<Arc<Pack>>,
+    /// The packs that the embedding program brings along.
+    pub program: Program,
+    /// Whether it starts although unfinished work calls native functions that are not there.
+    pub without_functions: bool,
     /// The address at which child processes reach the API.
     pub api_url: String,
     /// Who is told of what was committed, besides the log.
@@ -105,13 +110,18 @@ impl System {
             config,
             data,
             native,
-            native_packs,
+            program,
+            without_functions,
             api_url,
             subscribers,
             part,
         } = parts;
         kill_survivors(&data);
-        let store = Arc::new(open_store(data.path())?);
+        let store = Arc::new(if data.is_temporary() {
+            SqliteStore::in_memory(&Memory::default()).map_err(of_store)?
+        } else {
+            open_store(data.path())?
+        });
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
         let bus = Bus::new();
@@ -149,7 +159,10 @@ impl System {
         if part == Part::OnlyWhatIsAsked {
             engine.focus();
         }
-        load_packs(&engine, &store, native_packs).await?;
+        load_packs(&engine, &store, &program, &data, clock.now()).await?;
+        if !without_functions && part == Part::Everything {
+            functions::check(&engine, &native).await?;
+        }
         let logs = data.path().join("logs");
         let recovered = engine
             .recover(Recovery {
@@ -244,17 +257,33 @@ impl System {
 
     /// Stops sensors and loops, then what still runs: TERM, `grace`, KILL. What that cuts off is
     /// recorded, and everything recorded is flushed to the disk before this returns.
-    pub async fn stop(self, grace: Duration) {
+    pub async fn stop(mut self, grace: Duration) {
         self.engine.drain();
         let _ = self.stop.send(true);
         self.sensors.shutdown().await;
         self.worker.shutdown(grace).await;
-        for task in self.loops {
+        for task in std::mem::take(&mut self.loops) {
             if tokio::time::timeout(STOP_MARGIN, task).await.is_err() {
                 tracing::error!("a loop did not stop in time");
             }
         }
         self.store.close();
+        self.engine.close();
+    }
+}
+
+/// Without [`System::stop`] it ends as by a crash: no attempt starts any more, what runs is stopped at
+/// once, and nothing more is recorded. So whoever takes the data directory next has it alone.
+impl Drop for System {
+    fn drop(&mut self) {
+        self.engine.drain();
+        let _ = self.stop.send(true);
+        for task in &self.loops {
+            task.abort();
+        }
+        self.engine.close();
+        self.store.close();
+        self.engine.interrupt_all(Duration::ZERO);
     }
 }
 
@@ -269,24 +298,31 @@ fn kill_survivors(data: &DataDir) {
     }
 }
 
-/// The core pack, the actions of native functions, and every pack that was applied.
+/// The core pack, those of the program, and every pack that was applied.
 async fn load_packs(
     engine: &Engine,
     store: &Arc<SqliteStore>,
-    native: Vec<Arc<Pack>>,
+    program: &Program,
+    data: &DataDir,
+    now: Timestamp,
 ) -> Result<(), CliError> {
     let core = pack::core_pack().map_err(|problems| {
         CliError::new(ErrorCode::Internal, format!("the core pack: {problems}"))
     })?;
-    let mut packs = vec![core];
-    packs.extend(native);
+    let records = store.packs().await.map_err(of_store)?;
+    let mut packs = vec![core.clone()];
+    if !program.own.is_empty() {
+        let own = pack::load_program(program, &records, data.path(), &core);
+        let own =
+            own.map_err(|error| pack_error(Path::new("the definitions of the program"), error))?;
+        packs.extend(keep_versions(own, store, data, now).await?);
+    }
     let mut world = Catalog::default();
     world.packs.extend(
         packs
             .iter()
             .map(|pack| (pack.origin.pack.clone(), pack.clone())),
     );
-    let records = store.packs().await.map_err(of_store)?;
     match pack::load_installed(&records, &world) {
         Ok(loaded) => packs.extend(loaded.into_iter().map(|loaded| Arc::new(loaded.pack))),
         Err(error) => {
@@ -295,6 +331,43 @@ async fn load_packs(
     }
     engine.load(packs);
     Ok(())
+}
+
+/// Keeps the packs of the program for the runs that will be pinned to them.
+async fn keep_versions(
+    candidates: Vec<Candidate>,
+    store: &Arc<SqliteStore>,
+    data: &DataDir,
+    now: Timestamp,
+) -> Result<Vec<Arc<Pack>>, CliError> {
+    let mut packs = Vec::new();
+    let mut changes = Vec::new();
+    for candidate in candidates {
+        for warning in &candidate.warnings {
+            tracing::warn!("{warning}");
+        }
+        let origin = &candidate.pack.origin;
+        let dir = pack::install(&candidate.folder, &origin.pack, data.path())
+            .map_err(|error| pack_error(Path::new("the definitions of the program"), error))?;
+        changes.push(Change::PutPackVersion(PackRecord {
+            pack: origin.pack.clone(),
+            version: candidate.pack.version.clone(),
+            hash: origin.hash.to_string(),
+            dir: dir.display().to_string(),
+            applied_at: now,
+        }));
+        packs.push(candidate.pack);
+    }
+    let (done, is_done) = oneshot::channel();
+    store.submit(
+        Transaction { changes },
+        Box::new(move |outcome| {
+            let _ = done.send(outcome);
+        }),
+    );
+    let stopped = |_| CliError::new(ErrorCode::Unavailable, "the database has stopped");
+    is_done.await.map_err(stopped)?.map_err(of_store)?;
+    Ok(packs)
 }
 
 /// What the log files of an attempt that was cut off hold.

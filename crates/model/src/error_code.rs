@@ -57,6 +57,7 @@ error_codes! {
     InvalidResponse = "invalid_response", 422, 2, "The response does not fit the inquiry";
     InvalidConfiguration = "invalid_configuration", 422, 2, "The configuration is not valid";
     AlreadyRunning = "already_running", 409, 6, "The data directory is in use by another process";
+    FunctionMissing = "function_missing", 409, 6, "Unfinished work calls functions that are not there";
     Unreachable = "unreachable", 503, 3, "The engine cannot be reached";
     Unavailable = "unavailable", 503, 3, "The engine cannot do this now";
     ExecutionFailed = "execution_failed", 200, 1, "The execution did not complete";

@@ -1,212 +1,274 @@
-//! Workflows of an embedding program: typed native tasks, and data passed by handles.
-//!
-//! The builder writes the same definition that a person writes in YAML, and the same loader checks it.
-//! A task needs those whose handles are among its parameters.
+//! Workflows while they are built, and once they are.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use camshaft_model::Ref;
-use camshaft_model::definition::{Catalog, Pack, PackSource, load_packs};
 use camshaft_worker::{NativeContext, NativeRegistry};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
-use crate::exit::CliError;
-use crate::pack::EngineChecks;
+use super::definition::{Definition, Files, Kind, native};
+use super::error::Error;
+use super::own_reference;
+use super::shape::{Shape, shape_of};
+use super::task::{TaskBuilder, duration_text};
+use super::value::{Handle, Input, Owner, Uses};
 
-/// What a value is that the run will have: a parameter, or the result of a task.
-pub struct Handle<T> {
-    path: String,
-    of: PhantomData<fn() -> T>,
+/// A workflow that was built: what a run takes is a `P`, and what one that completes gives is an `R`.
+///
+/// An engine is started with it ([`Builder::workflow`](super::Builder::workflow)), then it is
+/// [`run`](Workflow::run) or [`start`](Workflow::start)ed there. It is cheap to clone.
+pub struct Workflow<P = (), R = ()> {
+    pub(super) definition: Arc<Definition>,
+    of: PhantomData<fn(P) -> R>,
 }
 
-impl<T> Handle<T> {
-    fn new(path: String) -> Self {
-        let of = PhantomData;
-        Self { path, of }
-    }
-
-    fn template(&self) -> String {
-        format!("{{{{ {} }}}}", self.path)
-    }
-}
-
-/// A field of a task's parameters that takes a value or the handle of one. The function of the task
-/// finds the value.
-pub struct In<T>(Source<T>);
-
-enum Source<T> {
-    Value(T),
-    Handle(String),
-}
-
-impl<T> In<T> {
-    /// The value; `None` while it is a handle, which it never is inside a task.
-    pub fn into_value(self) -> Option<T> {
-        match self.0 {
-            Source::Value(value) => Some(value),
-            Source::Handle(_) => None,
+impl<P, R> Clone for Workflow<P, R> {
+    fn clone(&self) -> Self {
+        Self {
+            definition: self.definition.clone(),
+            of: PhantomData,
         }
     }
 }
 
-impl<T> From<T> for In<T> {
-    fn from(value: T) -> Self {
-        Self(Source::Value(value))
+impl<P, R> Workflow<P, R> {
+    /// Its ref, by which rules, the API and the command line run it too.
+    pub fn reference(&self) -> &Ref {
+        &self.definition.reference
     }
 }
 
-impl<T> From<&Handle<T>> for In<T> {
-    fn from(handle: &Handle<T>) -> Self {
-        Self(Source::Handle(handle.template()))
-    }
-}
-
-impl<T: Serialize> Serialize for In<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &self.0 {
-            Source::Value(value) => value.serialize(serializer),
-            Source::Handle(template) => template.serialize(serializer),
+impl<P: DeserializeOwned> Workflow<P, ()> {
+    /// Begins a workflow with a ref, such as `shop.order`. Mistakes are told of by
+    /// [`build`](WorkflowBuilder::build), all at once.
+    pub fn builder(reference: &str) -> WorkflowBuilder<P> {
+        let mut draft = Draft {
+            owner: Owner::new(),
+            reference: own_reference(reference),
+            keys: Map::new(),
+            tasks: Map::new(),
+            actions: Vec::new(),
+            functions: NativeRegistry::new(),
+            parts: Vec::new(),
+            used: Vec::new(),
+            problems: Vec::new(),
+        };
+        let parameters = match shape_of::<P>() {
+            Shape::Nothing => None,
+            Shape::Any => Some("any".into()),
+            Shape::Fields(fields) => {
+                let declared = |(name, is_required): (&'static str, bool)| {
+                    let property = if is_required {
+                        json!({ "required": true })
+                    } else {
+                        json!({ "default": null })
+                    };
+                    (name.to_owned(), property)
+                };
+                Some(Value::Object(fields.into_iter().map(declared).collect()))
+            }
+            Shape::NoObject => {
+                let problem = "the parameters of a workflow are a struct, a map or ()";
+                draft.problems.push(problem.to_owned());
+                None
+            }
+        };
+        if let Some(parameters) = parameters {
+            draft.keys.insert("parameters".to_owned(), parameters);
+        }
+        WorkflowBuilder {
+            draft,
+            of: PhantomData,
         }
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for In<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::deserialize(deserializer).map(Self::from)
+/// A workflow that is being built.
+pub struct WorkflowBuilder<P> {
+    draft: Draft,
+    of: PhantomData<fn(P)>,
+}
+
+impl<P> WorkflowBuilder<P> {
+    /// What a run was started with.
+    pub fn parameters(&self) -> Handle<P> {
+        Handle::new(self.draft.owner, "params".to_owned())
+    }
+
+    /// Begins a task. Its name has lower-case letters, digits, `_` and `-`, and is unique.
+    pub fn task(&mut self, name: &str) -> TaskBuilder<'_> {
+        TaskBuilder::new(&mut self.draft, name.to_owned())
+    }
+
+    /// What an expression of definitions will give, in which `params`, `tasks.<name>.result` and `run.id`
+    /// are names: for what handles cannot say. `T` is what it is read as, and nothing checks that before
+    /// the run.
+    pub fn expression<T>(&self, expression: &str) -> Handle<T> {
+        Handle::new(self.draft.owner, format!("({expression})"))
+    }
+
+    /// What the workflow is for, in a sentence.
+    #[must_use]
+    pub fn description(mut self, description: &str) -> Self {
+        self.draft
+            .keys
+            .insert("description".to_owned(), description.into());
+        self
+    }
+
+    /// How long a run may take.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        let text = duration_text(timeout);
+        self.draft.keys.insert("timeout".to_owned(), text.into());
+        self
+    }
+
+    /// Ends the building: what a run that completes has as its result is a value, the handle of one, a
+    /// task, [`inputs!`](crate::inputs), or `()`.
+    ///
+    /// # Errors
+    /// Every mistake, with its task. What the actions of other packs take is checked when an engine is
+    /// started with them.
+    pub fn build<R>(mut self, output: impl Input<R>) -> Result<Workflow<P, R>, Error> {
+        let output = output.given();
+        self.draft
+            .check("(output)", output.uses(), output.problems());
+        let output = match output.template() {
+            // Without an output, the result would be the variables.
+            Value::Null => "{{ none }}".into(),
+            output => output,
+        };
+        self.draft.keys.insert("output".to_owned(), output);
+        let definition = Arc::new(self.draft.finish()?);
+        Ok(Workflow {
+            definition,
+            of: PhantomData,
+        })
     }
 }
 
-type Register = Box<dyn FnOnce(NativeRegistry) -> NativeRegistry>;
-
-/// A workflow while it is put together.
-pub struct Workflow {
-    reference: Ref,
-    parameters: Map<String, Value>,
+/// What is known of a workflow so far.
+pub(super) struct Draft {
+    owner: Owner,
+    reference: Result<Ref, String>,
+    keys: Map<String, Value>,
     tasks: Map<String, Value>,
-    actions: BTreeMap<String, Value>,
-    functions: Vec<Register>,
-    output: Option<String>,
+    /// Refs and definitions of the actions that are functions of the program.
+    actions: Vec<(String, Value)>,
+    functions: NativeRegistry,
+    parts: Vec<Arc<Definition>>,
+    used: Vec<(Kind, String)>,
     problems: Vec<String>,
 }
 
-impl Workflow {
-    /// A workflow without tasks.
-    ///
-    /// # Errors
-    /// `reference` is not `pack.name`, or begins with `core.`.
-    pub fn new(reference: &str) -> Result<Self, CliError> {
-        let reference = super::own_reference(reference)?;
-        Ok(Self {
-            reference,
-            parameters: Map::new(),
-            tasks: Map::new(),
-            actions: BTreeMap::new(),
-            functions: Vec::new(),
-            output: None,
-            problems: Vec::new(),
-        })
+impl Draft {
+    pub(super) const fn owner(&self) -> Owner {
+        self.owner
     }
 
-    /// A parameter that every run must be given.
-    pub fn parameter<T>(&mut self, name: &str) -> Handle<T> {
-        self.parameters
-            .insert(name.to_owned(), json!({ "required": true }));
-        Handle::new(format!("params['{name}']"))
+    pub(super) fn problem(&mut self, task: &str, problem: &str) {
+        self.problems.push(format!("task '{task}': {problem}"));
     }
 
-    /// A task that calls a function with these parameters; a handle of its result.
-    pub fn task<P, R, E, F, Fut>(&mut self, name: &str, function: F, with: &P) -> Handle<R>
+    /// Notes what is wrong with something that a task was given.
+    pub(super) fn check(&mut self, task: &str, uses: &Uses, problems: &[String]) {
+        for problem in problems {
+            self.problem(task, problem);
+        }
+        if uses.owners.iter().any(|owner| *owner != self.owner) {
+            self.problem(task, "a handle of another workflow is given to it");
+        }
+    }
+
+    pub(super) fn add(&mut self, name: String, keys: Map<String, Value>) -> Owner {
+        if self.tasks.contains_key(&name) {
+            self.problem(&name, "there are two tasks of this name");
+        }
+        self.tasks.insert(name, keys.into());
+        self.owner
+    }
+
+    /// Makes a function the action of a task.
+    pub(super) fn function<P, R, E, F, Fut>(
+        &mut self,
+        task: &str,
+        at_most_once: bool,
+        function: F,
+    ) -> String
     where
-        P: Serialize + DeserializeOwned,
+        P: DeserializeOwned,
         R: Serialize + 'static,
         E: Display + 'static,
         F: Fn(NativeContext, P) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<R, E>> + Send + 'static,
     {
-        let action = format!("{}_{name}", self.reference);
-        let with = serde_json::to_value(with).unwrap_or_else(|error| {
-            self.problems.push(format!("task '{name}': {error}"));
-            Value::Null
-        });
-        let task = json!({ "action": action, "with": with });
-        if self.tasks.insert(name.to_owned(), task).is_some() {
-            self.problems.push(format!("there are two tasks '{name}'"));
-        }
-        let fields = with.as_object().into_iter().flat_map(Map::keys);
-        let declared: Map<String, Value> = fields.map(|key| (key.clone(), json!({}))).collect();
-        let definition = json!({ "ref": action, "runtime": "native", "entry_point": action, "parameters": declared });
-        self.actions.insert(action.clone(), definition);
-        self.functions.push(Box::new(move |registry| {
-            registry.register(&action, function)
-        }));
-        Handle::new(format!("tasks['{name}'].result"))
-    }
-
-    /// What a run that completes has as its result.
-    pub fn output<T>(&mut self, result: &Handle<T>) {
-        self.output = Some(result.template());
-    }
-
-    /// The definition as a pack, checked like one of files, and the functions that it calls.
-    pub(super) fn load(
-        self,
-        mut native: NativeRegistry,
-    ) -> Result<(Pack, NativeRegistry), CliError> {
-        if !self.problems.is_empty() {
-            return Err(CliError::invalid(self.problems.join("; ")));
-        }
-        let pack = self.reference.pack().to_owned();
-        let mut workflow = json!({ "ref": self.reference.as_str(), "parameters": self.parameters, "tasks": self.tasks });
-        if let Some(output) = self.output {
-            workflow["output"] = output.into();
-        }
-        let manifest = json!({ "ref": pack, "version": env!("CARGO_PKG_VERSION") });
-        let mut files = BTreeMap::from([
-            (
-                PathBuf::from("pack.yaml"),
-                manifest.to_string().into_bytes(),
-            ),
-            (
-                PathBuf::from("workflows/workflow.yaml"),
-                workflow.to_string().into_bytes(),
-            ),
-        ]);
-        for (action, definition) in &self.actions {
-            files.insert(
-                format!("actions/{action}.yaml").into(),
-                definition.to_string().into_bytes(),
+        let Ok(reference) = &self.reference else {
+            return "core.noop".to_owned();
+        };
+        let action = format!("{reference}_{task}");
+        if action.parse::<Ref>().is_err() {
+            self.problem(
+                task,
+                "the name of a task that runs a function has lower-case letters, digits, '_' and '-'",
             );
+            return "core.noop".to_owned();
         }
-        let mut hash = Sha256::new();
-        for text in files.values() {
-            hash.update(text);
+        let mut definition = native(&action);
+        if at_most_once {
+            definition["idempotent"] = false.into();
         }
-        let hash = format!("{:x}", hash.finalize());
-        let source = PackSource {
-            label: String::new(),
-            files,
-            dir: PathBuf::new(),
-            hash,
+        self.actions.push((action.clone(), definition));
+        let functions = std::mem::take(&mut self.functions);
+        self.functions = functions.register(&action, function);
+        action
+    }
+
+    /// Notes that a task names a definition which may be the program's or not.
+    pub(super) fn uses(&mut self, kind: Kind, reference: &str) {
+        self.used.push((kind, reference.to_owned()));
+    }
+
+    /// Adds a workflow that a task runs.
+    pub(super) fn part<P, R>(&mut self, workflow: &Workflow<P, R>) -> String {
+        self.parts.push(workflow.definition.clone());
+        workflow.definition.reference.to_string()
+    }
+
+    fn finish(mut self) -> Result<Definition, Error> {
+        let reference = self.reference.map_err(|problem| Error::Definition {
+            what: "the workflow".to_owned(),
+            problems: vec![problem],
+        })?;
+        let mut workflow = Map::from_iter([("ref".to_owned(), reference.as_str().into())]);
+        workflow.append(&mut self.keys);
+        workflow.insert("tasks".to_owned(), self.tasks.into());
+        let mut files = Files::default();
+        let mut problems = self.problems;
+        let mut add = |kind: Kind, name: &str, definition: &Value| {
+            let text = definition.to_string().into_bytes();
+            files.add(reference.pack(), kind.path(name), text)
         };
-        let refused = |problems: camshaft_model::definition::Problems| {
-            CliError::invalid(format!("the workflow {} is not valid", self.reference))
-                .problems(problems.into_list().into_iter().map(Into::into).collect())
-        };
-        let loaded = load_packs(&[source], &Catalog::default(), &EngineChecks).map_err(refused)?;
-        for register in self.functions {
-            native = register(native);
+        problems.extend(add(Kind::Workflow, reference.as_str(), &workflow.into()).err());
+        for (name, action) in &self.actions {
+            problems.extend(add(Kind::Action, name, action).err());
         }
-        let loaded = loaded.into_iter().next();
-        let pack = loaded
-            .ok_or_else(|| CliError::invalid("nothing was loaded"))?
-            .pack;
-        Ok((pack, native))
+        let own = files.of(reference.pack());
+        for part in &self.parts {
+            problems.extend(files.add_workflow(part).err());
+        }
+        files.check(&reference, &self.used, problems)?;
+        Ok(Definition {
+            files: own,
+            functions: self.functions,
+            parts: self.parts,
+            reference,
+        })
     }
 }

@@ -19,6 +19,7 @@ use crate::command::local::{Guest, GuestOptions};
 use crate::config::{self, Config, Overrides};
 use crate::data_dir::DataDir;
 use crate::exit::CliError;
+use crate::pack::Program;
 use crate::pack::service::Packs;
 use crate::wire::{Part, Parts, System, invalid_configuration};
 
@@ -87,7 +88,8 @@ async fn host(
         config,
         data,
         native: NativeRegistry::new(),
-        native_packs: Vec::new(),
+        program: Program::default(),
+        without_functions: false,
         api_url: url.clone(),
         subscribers: vec![feed.clone()],
         part: Part::OnlyWhatIsAsked,

@@ -28,8 +28,8 @@ use crate::command::up::{Print, UpOptions};
 use crate::config::{self, Config, LogFormat, Overrides};
 use crate::data_dir::DataDir;
 use crate::exit::CliError;
-use crate::pack::PackError;
 use crate::pack::service::Packs;
+use crate::pack::{PackError, Program};
 use crate::render::Screen;
 use crate::render::live::{Console, LineStyle};
 use crate::wire::{Part, Parts, System, invalid_configuration};
@@ -117,7 +117,8 @@ async fn serve(
         config,
         data,
         native,
-        native_packs: Vec::new(),
+        program: Program::default(),
+        without_functions: false,
         api_url: url.clone(),
         subscribers,
         part: Part::Everything,

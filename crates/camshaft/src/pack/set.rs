@@ -35,7 +35,7 @@ pub fn load_folder(
         .collect())
 }
 
-fn pack_folders(dir: &Path) -> Result<Vec<PathBuf>, PackError> {
+pub(super) fn pack_folders(dir: &Path) -> Result<Vec<PathBuf>, PackError> {
     if !dir.is_dir() {
         return Err(PackError::Missing(dir.to_owned()));
     }

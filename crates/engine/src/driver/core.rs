@@ -44,6 +44,8 @@ pub(crate) struct Core {
     ports: Ports,
     dispatch: OnceLock<Arc<dyn Dispatch>>,
     waiters: Mutex<HashMap<ExecutionId, Vec<oneshot::Sender<Arc<Execution>>>>>,
+    /// Whether the database is closed for good: nothing more will be told, and nothing is tried again.
+    closed: AtomicBool,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) wake: Notify,
     idle: Notify,
@@ -61,6 +63,7 @@ impl Core {
             ports,
             dispatch: OnceLock::new(),
             waiters: Mutex::default(),
+            closed: AtomicBool::new(false),
             runtime,
             wake: Notify::new(),
             idle: Notify::new(),
@@ -197,6 +200,7 @@ impl Core {
             }
             Ok(Outcome::Refused(refusal)) => self.refused(refusal, &unit),
             Err(error) => match again {
+                Some(_) if self.closed.load(Ordering::SeqCst) => return,
                 Some(transaction) => {
                     tracing::debug!(%error, "a change is not stored yet; it is tried again");
                     let core = self.clone();
@@ -287,10 +291,20 @@ impl Core {
         }
     }
 
+    /// Ends every wait for an end, those to come too.
+    pub(crate) fn close(&self) {
+        let mut waiters = self.waiters.lock();
+        self.closed.store(true, Ordering::SeqCst);
+        waiters.clear();
+    }
+
     /// A receiver of the terminal record of an execution. Register first, look at the state after.
     pub(crate) fn watch_end(&self, id: ExecutionId) -> oneshot::Receiver<Arc<Execution>> {
         let (sender, receiver) = oneshot::channel();
         let mut waiters = self.waiters.lock();
+        if self.closed.load(Ordering::SeqCst) {
+            return receiver;
+        }
         let senders = waiters.entry(id).or_default();
         senders.retain(|sender| !sender.is_closed());
         senders.push(sender);

@@ -14,6 +14,7 @@ mod environment;
 mod error;
 mod filters;
 mod json;
+pub mod literal;
 mod names;
 mod scope;
 mod shared;

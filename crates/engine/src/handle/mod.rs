@@ -151,6 +151,11 @@ impl Engine {
         self.core.alter(|state| state.focus = Some(HashSet::new()));
     }
 
+    /// Says that the database is closed: whoever waits for an end is told that none will come.
+    pub fn close(&self) {
+        self.core.close();
+    }
+
     /// How many executions are in a state that is not terminal.
     pub fn unfinished(&self) -> usize {
         self.core.read(|state| state.live.len())

@@ -102,7 +102,20 @@ impl NativeRegistry {
         self.functions.insert(name.to_owned(), Arc::new(function));
     }
 
-    /// Registers an async function. It replaces an earlier one of the same name.
+    /// Adds the functions of another registry. They replace earlier ones of the same names.
+    pub fn extend(&mut self, other: &Self) {
+        let others = other.functions.iter();
+        self.functions
+            .extend(others.map(|(name, function)| (name.clone(), function.clone())));
+    }
+
+    /// Whether there is a function of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.functions.contains_key(name)
+    }
+
+    /// Registers an async function. It replaces an earlier one of the same name. One that takes `()` is
+    /// for actions without parameters.
     #[must_use]
     pub fn register<P, R, E, F, Fut>(mut self, name: &str, function: F) -> Self
     where
@@ -114,6 +127,13 @@ impl NativeRegistry {
     {
         self.insert(name, move |context, parameters| {
             let parameters = match P::deserialize(parameters) {
+                Ok(parameters) => Ok(parameters),
+                Err(_) if parameters.is_empty() && P::deserialize(Value::Null).is_ok() => {
+                    P::deserialize(Value::Null)
+                }
+                Err(error) => Err(error),
+            };
+            let parameters = match parameters {
                 Ok(parameters) => parameters,
                 Err(error) => {
                     let refused = failure(

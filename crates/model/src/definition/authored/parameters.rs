@@ -1,11 +1,12 @@
 //! The parameters that an action or a trigger takes: JSON Schema properties, in which `required` and
-//! `secret` are said of each property.
+//! `secret` are said of each property, or the word `any`.
 
 use serde_json::{Value, json};
 
 use crate::Object;
 use crate::definition::ParameterSchema;
 use crate::definition::decode::Cursor;
+use crate::definition::document::Content;
 use crate::definition::load::Checks;
 
 /// The schema of no parameters at all.
@@ -13,7 +14,16 @@ pub(super) fn none() -> ParameterSchema {
     assemble(Object::new(), &[], Object::new(), Vec::new())
 }
 
+/// The word for every object.
+const ANY: &str = "any";
+
 pub(super) fn parameters(cursor: &Cursor<'_>, checks: &dyn Checks) -> Option<ParameterSchema> {
+    if matches!(&cursor.node().content, Content::Text(text) if text == ANY) {
+        return Some(ParameterSchema {
+            schema: json!({ "type": "object" }),
+            ..ParameterSchema::default()
+        });
+    }
     let mut properties = Object::new();
     let mut required = Vec::new();
     let mut defaults = Object::new();

@@ -208,12 +208,11 @@ fn link_action(mapped: Mapped, world: &World, reporter: &Reporter) -> Option<(Re
 /// The values of an action's parameters are templates and known only when an event is there; their
 /// names are known now.
 fn parameter_names(schema: &ParameterSchema, mapped: &Mapped, reporter: &Reporter) {
-    let known: Vec<&str> = schema.schema["properties"]
-        .as_object()
-        .into_iter()
-        .flat_map(Object::keys)
-        .map(String::as_str)
-        .collect();
+    // An action that takes any object declares nothing.
+    let Some(declared) = schema.schema["properties"].as_object() else {
+        return;
+    };
+    let known: Vec<&str> = declared.keys().map(String::as_str).collect();
     for (name, position) in &mapped.names {
         if !known.contains(&name.as_str()) {
             let free = known

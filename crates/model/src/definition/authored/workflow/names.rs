@@ -17,7 +17,8 @@ const TASK: &[&str] = &["status", "result", "attempt", "error"];
 const ERRORS: &str = "errors";
 
 struct Known<'a> {
-    parameters: Vec<&'a str>,
+    /// None if the workflow takes any object.
+    parameters: Option<Vec<&'a str>>,
     variables: HashSet<&'a str>,
     /// Those that a run starts with, in order.
     initial: Vec<&'a str>,
@@ -34,10 +35,7 @@ pub(super) fn check(
     let known = Known {
         parameters: parameters.schema["properties"]
             .as_object()
-            .into_iter()
-            .flat_map(Object::keys)
-            .map(String::as_str)
-            .collect(),
+            .map(|declared| declared.keys().map(String::as_str).collect()),
         initial: vars.keys().map(String::as_str).collect(),
         variables: vars
             .keys()
@@ -69,11 +67,12 @@ fn wrong(path: &[String], text: &Text<'_>, known: &Known<'_>) -> Option<String> 
     let second = rest.first().map(String::as_str);
     match first.as_str() {
         "params" => {
-            let name = second.filter(|name| !known.parameters.contains(name))?;
+            let declared = known.parameters.as_ref()?;
+            let name = second.filter(|name| !declared.contains(name))?;
             Some(format!(
                 "the workflow has no parameter '{}'{}",
                 shorten(name),
-                did_you_mean(name, known.parameters.iter().copied())
+                did_you_mean(name, declared.iter().copied())
             ))
         }
         "vars" if text.place == Place::Vars => {
@@ -124,7 +123,14 @@ fn out_of_scope(name: &str, place: Place, known: &Known<'_>) -> String {
         }
         ("trigger" | "event", _) => "it is there in `when` of wait_for only".to_owned(),
         _ if known.variables.contains(name) => format!("write vars.{name}"),
-        _ if known.parameters.contains(&name) => format!("write params.{name}"),
+        _ if known
+            .parameters
+            .iter()
+            .flatten()
+            .any(|known| *known == name) =>
+        {
+            format!("write params.{name}")
+        }
         _ if known.tasks.contains_key(name) => format!("write tasks.{name}.result"),
         _ => {
             let names = place.names();
