@@ -22,12 +22,16 @@ fn script(dir: &Path, name: &str, script: &str) -> io::Result<()> {
     fs::write(dir.join(format!("actions/{name}.yaml")), text)
 }
 
-/// Shell actions `bench.hi` and `bench.true`; an event of `bench.happened` runs the latter.
+/// Shell actions `bench.hi` and `bench.true`; an event of `bench.piled` runs the former, one of
+/// `bench.happened` the latter.
 pub(crate) fn shell(packs: &Path) -> io::Result<()> {
     let dir = packs.join("bench");
     pack(&dir)?;
     script(&dir, "hi", "echo hi")?;
     script(&dir, "true", "\"true\"")?;
+    fs::write(dir.join("triggers/piled.yaml"), "ref: bench.piled\n")?;
+    let pile = "ref: bench.pile\ntrigger: bench.piled\naction: bench.hi\n";
+    fs::write(dir.join("rules/pile.yaml"), pile)?;
     rule(&dir, "run", "", "bench.true")
 }
 

@@ -25,8 +25,18 @@ pub(crate) struct Served {
 impl Served {
     /// Starts an engine on a new data directory below `dir`, with the packs of `packs`.
     pub(crate) fn start(binary: &Path, dir: &Path, packs: Option<&Path>) -> Result<Self, Failure> {
+        Self::start_with(binary, dir, packs, &[])
+    }
+
+    /// The same with more flags.
+    pub(crate) fn start_with(
+        binary: &Path,
+        dir: &Path,
+        packs: Option<&Path>,
+        flags: &[&str],
+    ) -> Result<Self, Failure> {
         let data = tempfile::tempdir_in(dir)?;
-        let mut this = Self::start_on(binary, data.path().to_owned(), packs)?;
+        let mut this = Self::start_on(binary, data.path().to_owned(), packs, flags)?;
         this._data = Some(data);
         Ok(this)
     }
@@ -36,6 +46,7 @@ impl Served {
         binary: &Path,
         data: PathBuf,
         packs: Option<&Path>,
+        flags: &[&str],
     ) -> Result<Self, Failure> {
         let mut command = Command::new(binary);
         command
@@ -49,7 +60,8 @@ impl Served {
                 "none",
                 "--data-dir",
             ])
-            .arg(&data);
+            .arg(&data)
+            .args(flags);
         if let Some(packs) = packs {
             command.arg("--packs").arg(packs);
         }
@@ -102,6 +114,25 @@ impl Served {
             .post(format!("{}{path}", self.url))
             .bearer_auth(&self.token)
             .json(body);
+        answer(request.send().await?).await
+    }
+
+    /// Puts a document and returns the answer.
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        let request = self
+            .client
+            .put(format!("{}{path}", self.url))
+            .bearer_auth(&self.token)
+            .json(body);
+        answer(request.send().await?).await
+    }
+
+    /// Deletes what is at a path and returns the answer.
+    pub(crate) async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        let request = self
+            .client
+            .delete(format!("{}{path}", self.url))
+            .bearer_auth(&self.token);
         answer(request.send().await?).await
     }
 

@@ -1,9 +1,11 @@
 //! The scenarios, one file for each bar.
 
 mod p1;
+mod p10;
 mod p2;
 mod p3;
 mod p4;
+mod p5;
 mod p6;
 mod p7;
 mod p8;
@@ -64,6 +66,11 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         measure: |bench| Box::pin(p4::measure(bench)),
     },
     Scenario {
+        id: "P5",
+        title: "100,000 executions that a constraint holds",
+        measure: |bench| Box::pin(p5::measure(bench)),
+    },
+    Scenario {
         id: "P6",
         title: "memory and start",
         measure: |bench| Box::pin(p6::measure(bench)),
@@ -82,5 +89,10 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         id: "P9",
         title: "a fan-out of 10,000 items, 16 at a time",
         measure: |bench| Box::pin(p9::measure(bench)),
+    },
+    Scenario {
+        id: "P10",
+        title: "a pause by MQTT while work runs",
+        measure: |bench| Box::pin(p10::measure(bench)),
     },
 ];

@@ -25,31 +25,11 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Sample>, Failure> {
     let folder = tempfile::tempdir_in(&bench.dir)?;
     packs::shell(folder.path())?;
     let served = Served::start(&bench.binary, &bench.dir, Some(folder.path()))?;
-    let (mut started, mut ended, mut accepted) = (Vec::new(), Vec::new(), Vec::new());
-    for number in 0..WARM_UP + EVENTS {
-        let event = json!({ "trigger": "bench.happened", "payload": { "number": number } });
-        let posted = SystemClock.now();
-        let answer = served.post("/api/v1/events", &event).await?;
-        let acknowledged = SystemClock.now();
-        let id = answer["executions"][0].as_str().ok_or("no rule matched")?;
-        let execution = served.get(&format!("/api/v1/executions/{id}/wait")).await?;
-        let visible = SystemClock.now();
-        if execution["status"] != "completed" {
-            return Err(format!("{execution}").into());
-        }
-        let log = served
-            .get(&format!("/api/v1/executions/{id}/events?type=step_spawned"))
-            .await?;
-        let spawned: Timestamp = log["items"][0]["created_at"]
-            .as_str()
-            .ok_or("no process")?
-            .parse()?;
-        if number >= WARM_UP {
-            accepted.push(millis(acknowledged.since(posted)));
-            started.push(millis(spawned.since(posted)));
-            ended.push(millis(visible.since(posted)));
-        }
-    }
+    let Latencies {
+        started,
+        ended,
+        accepted,
+    } = events(&served).await?;
     let to_start = commit + spawn.started;
     let to_end = 2.0 * commit + spawn.ended;
     Ok(vec![
@@ -78,4 +58,45 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Sample>, Failure> {
         Sample::plain("bare spawn, p50", "ms", spawn.started),
         Sample::plain("bare spawn to end, p50", "ms", spawn.ended),
     ])
+}
+
+/// What each event took, in milliseconds from the instant at which it was posted.
+#[derive(Default)]
+pub(super) struct Latencies {
+    /// Until its process was started.
+    pub(super) started: Vec<f64>,
+    /// Until its end could be seen.
+    pub(super) ended: Vec<f64>,
+    /// Until it was acknowledged.
+    pub(super) accepted: Vec<f64>,
+}
+
+/// Posts events one after another, each once the one before has ended.
+pub(super) async fn events(served: &Served) -> Result<Latencies, Failure> {
+    let mut latencies = Latencies::default();
+    for number in 0..WARM_UP + EVENTS {
+        let event = json!({ "trigger": "bench.happened", "payload": { "number": number } });
+        let posted = SystemClock.now();
+        let answer = served.post("/api/v1/events", &event).await?;
+        let acknowledged = SystemClock.now();
+        let id = answer["executions"][0].as_str().ok_or("no rule matched")?;
+        let execution = served.get(&format!("/api/v1/executions/{id}/wait")).await?;
+        let visible = SystemClock.now();
+        if execution["status"] != "completed" {
+            return Err(format!("{execution}").into());
+        }
+        let log = served
+            .get(&format!("/api/v1/executions/{id}/events?type=step_spawned"))
+            .await?;
+        let spawned: Timestamp = log["items"][0]["created_at"]
+            .as_str()
+            .ok_or("no process")?
+            .parse()?;
+        if number >= WARM_UP {
+            latencies.accepted.push(millis(acknowledged.since(posted)));
+            latencies.started.push(millis(spawned.since(posted)));
+            latencies.ended.push(millis(visible.since(posted)));
+        }
+    }
+    Ok(latencies)
 }

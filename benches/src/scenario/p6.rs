@@ -47,7 +47,7 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Sample>, Failure> {
         if !data.join("complete").is_file() {
             make(&data).await?;
         }
-        let served = Served::start_on(&bench.binary, data, None)?;
+        let served = Served::start_on(&bench.binary, data, None, &[])?;
         served.get("/api/v1/executions").await?;
         let name = "memory when idle, 1,000,000 executions";
         samples.push(Sample::fixed(
