@@ -1,9 +1,10 @@
 //! `make chaos`: the reliability promises under attack, with a seed that repeats the attack.
 //!
-//! R1 kills the whole system at random under load (`storm/`), R5 lets children misbehave
-//! (`children.rs`), R6 moves the clock (`clock.rs`). Each prints what it measured beside its bound; a
+//! R1 kills the whole system at random under load (`storm/`), R3 the broker (`broker.rs`), R5 lets children
+//! misbehave (`children.rs`), R6 moves the clock (`clock.rs`). Each prints what it measured beside its bound; a
 //! violation ends the program with status 1 and keeps the files.
 
+mod broker;
 mod children;
 mod clock;
 mod engine;
@@ -43,6 +44,8 @@ struct Arguments {
 enum Scenario {
     /// Random kills of the whole system under load
     R1,
+    /// The MQTT broker killed and started again, under load and a pause
+    R3,
     /// Children that misbehave
     R5,
     /// Clock steps, changes of daylight saving time, a day of downtime
@@ -79,6 +82,7 @@ async fn run(arguments: &Arguments, seed: u64, report: &mut Report) -> Result<()
     for scenario in chosen {
         match scenario {
             Scenario::R1 => storm::run(&binary, seed, arguments.rounds, report).await?,
+            Scenario::R3 => broker::run(&binary, seed, report).await?,
             Scenario::R5 => children::run(&binary, report).await?,
             Scenario::R6 => clock::run(seed, report).await?,
         }
