@@ -183,7 +183,12 @@ async fn in_force(api: &Api, scope: &str) -> Result<(), Trouble> {
         }
         Ok::<_, Trouble>(())
     };
-    let late = |_| format!("{scope} is not in force {} s after it was published", BACK.as_secs());
+    let late = |_| {
+        format!(
+            "{scope} is not in force {} s after it was published",
+            BACK.as_secs()
+        )
+    };
     timeout(BACK, asked).await.map_err(late)?
 }
 
@@ -191,7 +196,9 @@ async fn in_force(api: &Api, scope: &str) -> Result<(), Trouble> {
 async fn ended(api: &Api) -> Result<Vec<String>, Trouble> {
     let began = Instant::now();
     loop {
-        let open = api.all("/executions?status=requested,scheduled,running").await?;
+        let open = api
+            .all("/executions?status=requested,scheduled,running")
+            .await?;
         if open.is_empty() || began.elapsed() > PATIENCE {
             return Ok(open.iter().map(Value::to_string).collect());
         }

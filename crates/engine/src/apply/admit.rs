@@ -71,10 +71,10 @@ impl State {
 
     /// Asks again about everything that is ready as far as anybody knows: something may hold it now.
     pub(crate) fn ask_again(&mut self, now: Timestamp) {
-        let ready = self
-            .waiting
-            .classes()
-            .filter(|class| class.under().is_none());
+        let ready = self.waiting.classes().filter(|class| {
+            let under = class.under();
+            under.is_none_or(|hold| self.waiting.is_open(hold))
+        });
         let ready: Vec<Arc<Candidate>> = ready.map(|class| class.candidate.clone()).collect();
         for candidate in ready {
             if let Some((hold, again_at)) = self.held(&candidate, now) {
@@ -96,7 +96,9 @@ impl State {
     }
 
     fn file(&mut self, candidate: &Candidate, hold: Hold, again_at: Option<Timestamp>) {
-        if matches!(hold, Hold::Constraint(_)) {
+        let class = self.waiting.class(candidate.number);
+        let is_new = class.is_none_or(|class| class.under() != Some(&hold));
+        if is_new && matches!(hold, Hold::Constraint(_)) {
             self.untold.classes.push_back((candidate.number, None));
         }
         self.waiting.hold(candidate, hold, again_at);

@@ -183,6 +183,31 @@ fn a_pause_over_many_is_told_of_bit_by_bit_and_of_each_once() {
 }
 
 #[test]
+fn a_start_below_a_limit_does_not_look_through_all_that_wait() {
+    let mut bench = Bench::of_three_actions(4);
+    bench.set("task:copy", "concurrency", &json!({ "limit": 1 }));
+    let (_, first) = bench.request("copy");
+    for _ in 0..600 {
+        bench.request("copy");
+    }
+    assert!(bench.state.untold.classes.is_empty());
+    let ended = bench.end(first, Status::Completed);
+    assert_eq!(started(&ended).len(), 1);
+    assert_eq!(told(&ended), []);
+    assert!(bench.state.untold.classes.is_empty());
+}
+
+#[test]
+fn what_a_lifted_pause_has_not_started_yet_is_told_of_the_next_one() {
+    let mut bench = Bench::of_three_actions(1);
+    bench.set("global", "pause", &json!({}));
+    let (_, first) = bench.request("copy");
+    let (_, second) = bench.request("copy");
+    assert_eq!(started(&bench.clear("global", None)), [first]);
+    assert_eq!(told(&bench.set("task:copy", "pause", &json!({}))), [second]);
+}
+
+#[test]
 fn a_closed_gate_starts_nothing() {
     let mut bench = Bench::of_three_actions(1);
     bench.state.gate_closed = true;

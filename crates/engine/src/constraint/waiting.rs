@@ -194,6 +194,11 @@ impl Waiting {
         }
     }
 
+    /// Whether what is filed under a hold is to be asked again.
+    pub(crate) fn is_open(&self, hold: &Hold) -> bool {
+        self.open.contains(hold)
+    }
+
     /// What is filed under a hold is asked again.
     pub(crate) fn open(&mut self, hold: &Hold) {
         if self.held.contains_key(hold) {
