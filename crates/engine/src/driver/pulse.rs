@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use super::Core;
 
@@ -16,19 +17,23 @@ impl Core {
     /// Runs until `shutdown` says so.
     pub(crate) async fn pulse(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
         let _alive = Alive::new(self.clone());
+        // Its own beat: a wake-up is no reason for a sweep, nor to put one off.
+        let mut sweeps = tokio::time::interval(SWEEP);
+        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !*shutdown.borrow() {
             let now = self.clock().now();
             let next = self.read(|state| state.next_due());
             let pause = next.map_or(SWEEP, |at| at.since(now)).min(SWEEP);
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.wake.notified() => {}
-                _ = shutdown.changed() => {}
-            }
+            let is_sweep = tokio::select! {
+                _ = sweeps.tick() => true,
+                () = tokio::time::sleep(pause) => false,
+                () = self.wake.notified() => false,
+                _ = shutdown.changed() => false,
+            };
             let due = self
                 .read(|state| state.next_due())
                 .is_some_and(|at| at <= self.clock().now());
-            if pause == SWEEP {
+            if is_sweep {
                 self.apply(|state, context| state.sweep(context));
             } else if due {
                 self.apply(|state, context| state.due(context));
