@@ -37,10 +37,16 @@ pub(crate) fn notes(site: &Site) -> Vec<String> {
 /// Waits for the first line of the event log of a run that is of a type and about a step.
 #[track_caller]
 fn step(site: &Site, run: &str, kind: &str, step: &str) -> Value {
+    let path = format!("/api/v1/executions/{run}/events/stream?type={kind}&step={step}");
+    first_of_stream(site, &path)
+}
+
+/// Waits for the first event of a stream.
+#[track_caller]
+pub(crate) fn first_of_stream(site: &Site, path: &str) -> Value {
     let (address, token) = site.api();
     let mut stream = TcpStream::connect(&address).expect("the engine listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-    let path = format!("/api/v1/executions/{run}/events/stream?type={kind}&step={step}");
     let head =
         format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n");
     stream.write_all(head.as_bytes()).expect("sent");
@@ -48,7 +54,7 @@ fn step(site: &Site, run: &str, kind: &str, step: &str) -> Value {
     let data = lines
         .filter_map(|line| Some(line.strip_prefix("data:")?.trim().to_owned()))
         .next()
-        .unwrap_or_else(|| panic!("no {kind} of {step}"));
+        .unwrap_or_else(|| panic!("nothing on {path}"));
     serde_json::from_str(&data).expect("JSON")
 }
 

@@ -13,6 +13,7 @@
 mod config;
 mod control;
 mod control_again;
+mod control_plane;
 mod crash;
 mod downtime;
 mod embed;

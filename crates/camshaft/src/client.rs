@@ -184,6 +184,17 @@ impl Client {
         self.json(request.timeout(ANSWER_TIMEOUT)).await
     }
 
+    /// Puts a resource below `/api/v1` in its place.
+    ///
+    /// # Errors
+    /// The engine cannot be reached, or says no.
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Value, CliError> {
+        let request = self
+            .request(Method::PUT, &format!("/api/v1{path}"))?
+            .json(body);
+        self.json(request.timeout(ANSWER_TIMEOUT)).await
+    }
+
     /// Deletes a resource below `/api/v1`.
     ///
     /// # Errors

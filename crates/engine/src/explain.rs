@@ -182,8 +182,8 @@ fn summary(execution: &Execution, blockers: &[Blocker], ahead: usize) -> String 
     }
 }
 
-/// What a run of a workflow waits for.
-fn outstanding(run: &Run) -> Vec<Blocker> {
+/// What a run of a workflow waits for; `held` says what holds a child now.
+fn outstanding(run: &Run, held: impl Fn(ExecutionId) -> Option<BlockedBy>) -> Vec<Blocker> {
     let blocker = |text: String, holders: Vec<ExecutionId>, until: Option<Timestamp>| Blocker {
         text,
         holders,
@@ -202,7 +202,11 @@ fn outstanding(run: &Run) -> Vec<Blocker> {
         let (name, until) = (&active.record.task.name, active.record.until);
         found.push(match &active.work {
             ActiveWork::Child(id) => {
-                blocker(format!("task '{name}' has not ended"), vec![*id], None)
+                let text = match held(*id) {
+                    Some(BlockedBy::Constraint(held)) => format!("task '{name}' is held: {held}"),
+                    _ => format!("task '{name}' has not ended"),
+                };
+                blocker(text, vec![*id], None)
             }
             ActiveWork::Items(fan) => {
                 let (done, total) = (fan.fanout.done(), fan.results.len());
@@ -234,7 +238,8 @@ impl State {
     /// Everything that an execution waits for, and how many go before it.
     fn waits_for(&self, live: &Live, now: Timestamp) -> (Vec<Blocker>, usize) {
         if let Some(run) = self.runs.get(&live.spec.id) {
-            return (outstanding(run), 0);
+            let held = |child| self.held_now(self.live.get(&child)?, now);
+            return (outstanding(run, held), 0);
         }
         if live.state.status != Status::Requested {
             return (Vec::new(), 0);

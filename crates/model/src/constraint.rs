@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Object, Scope, Timestamp};
+use crate::{Object, Scope, Timestamp, duration};
 
 /// The highest limit of concurrency.
 pub const MAX_CONCURRENCY: u32 = 1_000_000;
@@ -93,6 +93,16 @@ pub enum ConstraintError {
         "'{0}' is not a rate: write a number per unit, such as 10/m, 5/s, 300/h or 1/d, at least one start in 366 days and at most 1,000,000 a second; to hold everything use a pause or the concurrency 0"
     )]
     Rate(String),
+    /// It is no time to live.
+    #[error(
+        "'{0}' is not a time to live: write more than 0 seconds, such as 300, 5m or 1h30m, and leave it out for a constraint that holds until it is cleared"
+    )]
+    Ttl(String),
+    /// It is no instant.
+    #[error(
+        "'{0}' is not an instant: write one such as 2026-11-21T12:00:00Z, or the seconds since 1970"
+    )]
+    ExpiresAt(String),
     /// A text is too long.
     #[error("the {0} is longer than {MAX_LABEL_BYTES} bytes or has a control character")]
     Label(&'static str),
@@ -293,6 +303,41 @@ impl fmt::Display for Terms {
     }
 }
 
+/// Reads for how long a constraint is to hold. Nothing holds for no time: there is no way to say "for
+/// ever" by it.
+///
+/// # Errors
+/// It is no duration, or not longer than 0.
+pub fn ttl(text: &str) -> Result<Duration, ConstraintError> {
+    duration::parse(text)
+        .ok()
+        .filter(|ttl| !ttl.is_zero())
+        .ok_or_else(|| ConstraintError::Ttl(text.chars().take(64).collect()))
+}
+
+/// Reads when a constraint is to expire: an instant as a text, or the seconds since 1970 as a number,
+/// as they are on the wire.
+///
+/// # Errors
+/// It is neither.
+pub fn expires_at(value: &Value) -> Result<Timestamp, ConstraintError> {
+    const LATEST_SECS: f64 = 253_402_300_799.0;
+    let read = match value {
+        Value::String(text) => text.parse().ok(),
+        Value::Number(number) => number
+            .as_f64()
+            .filter(|secs| (0.0..=LATEST_SECS).contains(secs))
+            .map(|secs| Timestamp::from_micros((secs * 1e6).round() as i64)),
+        _ => None,
+    };
+    read.ok_or_else(|| {
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        ConstraintError::ExpiresAt(text.chars().take(64).collect())
+    })
+}
+
 /// By what a constraint is replaced and cleared.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ConstraintKey {
@@ -362,6 +407,23 @@ impl Constraint {
             && self.expires_at == other.expires_at
             && self.reason == other.reason
             && self.owner == other.owner
+    }
+
+    /// As everybody is shown it. `remaining_secs` is what is left of its time.
+    pub fn shown(&self, now: Timestamp) -> Value {
+        json!({
+            "id": self.id,
+            "scope": self.scope,
+            "type": self.terms.kind(),
+            "params": self.terms.params(),
+            "terms": self.terms.to_string(),
+            "expires_at": self.expires_at,
+            "remaining_secs": self.expires_at.map(|at| at.since(now).as_secs_f64()),
+            "reason": self.reason,
+            "owner": self.owner,
+            "via": self.via,
+            "set_at": self.set_at,
+        })
     }
 
     /// Whether its time is over.
@@ -440,6 +502,32 @@ mod tests {
             "0.001/d",
         ] {
             assert!(text.parse::<Rate>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_to_live_is_longer_than_nothing() {
+        assert_eq!(ttl("5m").unwrap(), Duration::from_secs(300));
+        assert_eq!(ttl("300").unwrap(), Duration::from_secs(300));
+        assert_eq!(ttl("0.25").unwrap(), Duration::from_millis(250));
+        for text in ["0", "0s", "-5", "", "soon", "1e300"] {
+            assert!(matches!(ttl(text), Err(ConstraintError::Ttl(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_expiry_is_a_text_or_a_number() {
+        let at = Timestamp::from_micros(1_795_224_509_590_000);
+        assert_eq!(expires_at(&json!("2026-11-21T01:28:29.59Z")), Ok(at));
+        assert_eq!(expires_at(&json!(1_795_224_509.59)), Ok(at));
+        for value in [
+            json!("soon"),
+            json!(-1),
+            json!(1e300),
+            json!(true),
+            json!([]),
+        ] {
+            assert!(expires_at(&value).is_err(), "{value}");
         }
     }
 

@@ -51,9 +51,11 @@ error_codes! {
     IdempotencyKeyReused = "idempotency_key_reused", 409, 6, "The key was used for another request";
     RunEnded = "run_ended", 409, 6, "The run has ended";
     InquiryClosed = "inquiry_closed", 409, 6, "The inquiry is not open any more";
+    TooManyConstraints = "too_many_constraints", 409, 6, "There are as many constraints as there may be";
     TooLarge = "too_large", 413, 2, "The body is too large";
     InvalidDefinition = "invalid_definition", 422, 2, "A definition is not valid";
     InvalidParameters = "invalid_parameters", 422, 2, "The parameters do not fit the action";
+    InvalidConstraint = "invalid_constraint", 422, 2, "The constraint is not valid";
     InvalidResponse = "invalid_response", 422, 2, "The response does not fit the inquiry";
     InvalidConfiguration = "invalid_configuration", 422, 2, "The configuration is not valid";
     AlreadyRunning = "already_running", 409, 6, "The data directory is in use by another process";

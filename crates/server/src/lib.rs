@@ -9,6 +9,7 @@
 //! bus, and always read from the database: a hint that is lost costs time and nothing else.
 
 mod auth;
+mod blocked;
 mod body;
 mod cloudevents;
 mod feed;

@@ -5,9 +5,10 @@ use std::fmt;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use camshaft_engine::handle::ControlError;
-use camshaft_model::ErrorCode;
+use camshaft_model::port::constraint::ControlRefused;
 use camshaft_model::port::sensor::IntakeError;
 use camshaft_model::port::store::StoreError;
+use camshaft_model::{ConstraintError, ErrorCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -145,6 +146,26 @@ impl From<StoreError> for Problem {
             StoreError::Broken(_) => ErrorCode::Internal,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<ConstraintError> for Problem {
+    fn from(error: ConstraintError) -> Self {
+        Self::new(ErrorCode::InvalidConstraint, error.to_string())
+    }
+}
+
+impl From<ControlRefused> for Problem {
+    fn from(error: ControlRefused) -> Self {
+        match error {
+            ControlRefused::Store(error) => error.into(),
+            ControlRefused::Invalid(error) => error.into(),
+            ControlRefused::Expired => Self::new(ErrorCode::InvalidConstraint, error.to_string())
+                .hint("Give an instant in the future, or a ttl"),
+            ControlRefused::TooMany(_) => {
+                Self::new(ErrorCode::TooManyConstraints, error.to_string())
+            }
+        }
     }
 }
 

@@ -86,6 +86,14 @@ impl Fuzz<'_> {
                 vec![json!({"executions": [{"action": "t.say"}, {"action": "core.noop"}]})]
             }
             "plan_pack" | "apply_pack" => vec![json!({"dir": "/nowhere", "check_version": "none"})],
+            "set_constraint" => vec![
+                json!({"ttl": "5m", "reason": "r", "owner": "o", "id": "i"}),
+                json!({"params": {"limit": 1}, "expires_at": 4_000_000_000.5_f64}),
+                json!({"params": {"rate": "10/m", "burst": 2}, "ttl": 0.5}),
+            ],
+            "preview_constraint" => {
+                vec![json!({"scope": "global", "type": "concurrency", "params": {"limit": 0}})]
+            }
             "test_rule" => vec![json!({"event": {"payload": {"n": 1}, "trigger": "t.go"}})],
             _ => vec![
                 json!({"trigger": "t.go", "payload": {"n": 1}, "dedup_key": "k", "occurred_at": "2026-01-01T00:00:00Z"}),
@@ -133,12 +141,22 @@ impl Fuzz<'_> {
     /// One request to an operation: its method, path and query, and its headers.
     fn request(&mut self, operation: &Operation) -> (String, String, Vec<(String, String)>) {
         let mut path = operation.path.clone();
-        for variable in ["{id}", "{ref}", "{stream}", "{path}"] {
+        // No constraint that is taken may hold the work of this test.
+        let scopes = [
+            "task:nobody",
+            "pod:%2F*",
+            "runtime:[x",
+            "global:x",
+            "nothing",
+        ];
+        let types = ["pause", "concurrency", "rate_limit", "paus"];
+        for variable in ["{id}", "{ref}", "{stream}", "{path}", "{scope}", "{type}"] {
             if path.contains(variable) {
-                let name = if variable == "{stream}" {
-                    self.one_of(&["stdout", "stderr", "%FF"])
-                } else {
-                    self.name()
+                let name = match variable {
+                    "{stream}" => self.one_of(&["stdout", "stderr", "%FF"]),
+                    "{scope}" => self.one_of(&scopes),
+                    "{type}" => self.one_of(&types),
+                    _ => self.name(),
                 };
                 path = path.replace(variable, &encoded(&name));
             }

@@ -10,7 +10,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::status::component_rows;
+use super::context::items;
+use super::status::{component_rows, constraint_rows};
 use crate::client::endpoint::API_FILE;
 use crate::exit::CliError;
 use crate::render::Style;
@@ -118,12 +119,19 @@ async fn examine(context: &Context) -> Result<ExitCode, CliError> {
         .iter()
         .filter(|finding| !finding["problem"].is_null())
         .count();
-    context.show(&json!({ "components": findings }), render)?;
+    // Nothing is wrong with a constraint, but whoever asks why nothing runs should see it.
+    let in_force = context
+        .client
+        .read("/constraints")
+        .await
+        .unwrap_or_default();
+    let shown = json!({"components": findings, "constraints": items(&in_force)});
+    context.show(&shown, render)?;
     verdict(wrong, "things are wrong")
 }
 
 fn render(findings: &Value, style: Style) -> String {
-    let rows: Vec<_> = component_rows(findings)
+    let mut rows: Vec<_> = component_rows(findings)
         .into_iter()
         .map(|(_, text)| {
             (
@@ -136,6 +144,8 @@ fn render(findings: &Value, style: Style) -> String {
             )
         })
         .collect();
+    let in_force = constraint_rows(findings).into_iter();
+    rows.extend(in_force.map(|(_, text)| ("note", format!("in force: {text}"))));
     pairs(&rows, style)
 }
 
@@ -174,10 +184,12 @@ mod tests {
     #[test]
     fn findings_say_what_is_well_too() {
         let findings = json!({"components": [{"component": "engine", "problem": null},
-            {"component": "writer", "problem": "the disk is full"}]});
+            {"component": "writer", "problem": "the disk is full"}],
+            "constraints": [{"scope": "global", "terms": "pause", "remaining_secs": 90.0}]});
         insta::assert_snapshot!(render(&findings, Style::default()), @r"
         ok     engine: ok
         WRONG  writer: the disk is full
+        note   in force: global: pause, 1m30s left
         ");
     }
 }

@@ -9,7 +9,9 @@
 //! built.
 
 pub mod action;
+mod broker;
 pub mod completions;
+pub mod constraint;
 mod context;
 pub mod doctor;
 pub mod enforcement;
@@ -21,10 +23,13 @@ pub mod inquiry;
 pub mod local;
 pub mod logs;
 pub mod pack;
+pub mod pause;
 mod reference;
+pub mod resume;
 pub mod rule;
 pub mod run;
 pub mod sensor;
+pub mod set_limit;
 pub mod status;
 pub mod trace;
 pub mod trigger;
@@ -73,6 +78,7 @@ Examples:
   camshaft run -- ./backup.sh /srv     run a file as it is
   camshaft execution list              what ran, and how it ended
   camshaft why EXECUTION               why it has not run, or how it came about
+  camshaft pause --ttl 5m              let nothing new start for five minutes
 
 Standard output is data, standard error is everything else.
 Durations are written 250ms, 30s, 5m, 4h, 1d or 1h30m; instants as 2026-11-21T12:00:00Z.
@@ -131,6 +137,11 @@ enum Verb {
     Watch(watch::Watch),
     Trace(trace::Trace),
     Why(why::Why),
+    Pause(pause::Pause),
+    Resume(resume::Resume),
+    SetLimit(set_limit::SetLimit),
+    #[command(subcommand)]
+    Constraint(constraint::Constraint),
     #[command(subcommand)]
     Event(event::Event),
     #[command(subcommand)]
@@ -227,6 +238,10 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<ExitCode, CliError> {
         Verb::Watch(verb) => verb.run(context).await,
         Verb::Trace(verb) => verb.run(context).await,
         Verb::Why(verb) => verb.run(context).await,
+        Verb::Pause(verb) => verb.run(context).await,
+        Verb::Resume(verb) => verb.run(context).await,
+        Verb::SetLimit(verb) => verb.run(context).await,
+        Verb::Constraint(verb) => verb.run(context).await,
         Verb::Event(verb) => verb.run(context).await,
         Verb::Enforcement(verb) => verb.run(context).await,
         Verb::Rule(verb) => verb.run(context).await,

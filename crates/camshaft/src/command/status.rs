@@ -7,9 +7,13 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::Context;
+use super::context::items;
 use crate::exit::CliError;
 use crate::render::table::pairs;
-use crate::render::{Style, instant_at, plain, text_at};
+use crate::render::{Style, constraint, instant_at, plain, text_at};
+
+/// More constraints than this are counted, not named.
+const MAX_CONSTRAINTS: usize = 10;
 
 /// Show whether the engine is ready, and which part is not
 #[derive(Debug, Args)]
@@ -24,10 +28,12 @@ impl Status {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
         let ready = context.client.ready().await?;
         let about = context.client.read("/info").await?;
+        let in_force = context.client.read("/constraints").await?;
         let url = context.client.endpoint()?.url;
         let is_ready = ready.get("ready") == Some(&Value::Bool(true));
         let components = ready.get("components").cloned().unwrap_or_default();
-        let shown = json!({"ready": is_ready, "url": url, "components": components, "info": about});
+        let shown = json!({"ready": is_ready, "url": url, "components": components, "info": about,
+            "constraints": items(&in_force)});
         context.show(&shown, render)?;
         Ok(if is_ready {
             ExitCode::SUCCESS
@@ -49,6 +55,24 @@ pub(super) fn component_rows(status: &Value) -> Vec<(&str, String)> {
         .flatten()
         .map(|component| ("component", row(component)))
         .collect()
+}
+
+/// The constraints in force, one a line: a pause that everybody forgot looks like a defect.
+pub(super) fn constraint_rows(status: &Value) -> Vec<(&str, String)> {
+    let in_force = status.get("constraints").and_then(Value::as_array);
+    let in_force = in_force.map_or(&[][..], Vec::as_slice);
+    let shown = in_force.iter().take(MAX_CONSTRAINTS);
+    let mut rows: Vec<_> = shown
+        .map(|one| ("constraint", constraint::line(one)))
+        .collect();
+    if in_force.len() > MAX_CONSTRAINTS {
+        let more = in_force.len() - MAX_CONSTRAINTS;
+        rows.push((
+            "constraint",
+            format!("and {more} more: camshaft constraint list"),
+        ));
+    }
+    rows
 }
 
 fn render(status: &Value, style: Style) -> String {
@@ -82,6 +106,7 @@ fn render(status: &Value, style: Style) -> String {
         ),
     ];
     rows.extend(component_rows(status));
+    rows.extend(constraint_rows(status));
     pairs(&rows, style)
 }
 
@@ -93,18 +118,20 @@ mod tests {
     fn a_dead_part_is_named() {
         let status = json!({"ready": false, "url": "http://127.0.0.1:7410",
             "components": [{"component": "writer", "problem": null}, {"component": "core.file#1", "problem": "no such folder"}],
+            "constraints": [{"scope": "global", "terms": "pause", "owner": "ada", "remaining_secs": null, "use": {"waiting": 3}}],
             "info": {"version": "0.1.0", "pid": 7, "data_dir": "/d", "started_at": "2026-11-21T01:28:29Z",
                 "worker": {"id": "local", "slots": 4, "runtimes": ["python", "shell"]}}});
         insta::assert_snapshot!(render(&status, Style::default()), @r"
-        ready      NO
-        url        http://127.0.0.1:7410
-        version    0.1.0
-        pid        7
-        data       /d
-        started    2026-11-21T01:28:29.000Z
-        worker     local, 4 slots, python shell
-        component  writer: ok
-        component  core.file#1: no such folder
+        ready       NO
+        url         http://127.0.0.1:7410
+        version     0.1.0
+        pid         7
+        data        /d
+        started     2026-11-21T01:28:29.000Z
+        worker      local, 4 slots, python shell
+        component   writer: ok
+        component   core.file#1: no such folder
+        constraint  global: pause, set by ada, until it is cleared, 3 waiting
         ");
     }
 }

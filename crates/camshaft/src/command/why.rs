@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
+use camshaft_model::port::clock::Clock as _;
 use camshaft_model::{EventId, ExecutionId};
 use clap::Args;
 
 use super::Context;
+use crate::clock::SystemClock;
 use crate::exit::CliError;
 use crate::render::why;
 
@@ -48,7 +50,8 @@ impl Why {
                     .client
                     .read(&format!("/executions/{id}/why"))
                     .await?;
-                context.show(&answer, |answer, _| why::execution(answer))
+                let now = SystemClock.now();
+                context.show(&answer, |answer, _| why::execution(answer, now))
             }
         }
     }

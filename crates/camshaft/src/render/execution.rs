@@ -1,5 +1,7 @@
 //! Executions: the columns of lists, and one execution on one screen.
 
+use camshaft_model::BlockedBy;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::table::{Column, pairs};
@@ -9,7 +11,7 @@ use super::{Style, instant_at, plain, span_between, text_at};
 pub const COLUMNS: &[Column] = &[
     Column::at("ID", "/id"),
     Column::at("ACTION", "/action"),
-    Column::at("STATUS", "/status"),
+    Column::with("STATUS", status),
     Column::at("ATTEMPT", "/attempt"),
     Column::instant("REQUESTED", "/requested_at"),
     Column::with("DURATION", run_time),
@@ -51,6 +53,25 @@ fn output(item: &Value, stream: &str) -> String {
     text
 }
 
+/// Its status: `blocked` while a constraint holds it.
+pub fn status(item: &Value) -> String {
+    match text_at(item, "/blocked_by/kind").as_str() {
+        "constraint" => "blocked".to_owned(),
+        _ => text_at(item, "/status"),
+    }
+}
+
+/// What holds it, in a sentence.
+pub fn blocked_by(item: &Value) -> String {
+    let held = item.get("blocked_by").filter(|held| !held.is_null());
+    held.map_or_else(
+        || "-".to_owned(),
+        |held| {
+            BlockedBy::deserialize(held).map_or_else(|_| held.to_string(), |held| held.to_string())
+        },
+    )
+}
+
 /// Who asked for it, in a word or two.
 pub fn origin(item: &Value) -> String {
     let at = |pointer| text_at(item, pointer);
@@ -67,7 +88,7 @@ pub fn show(execution: &Value, style: Style) -> String {
     let mut rows = vec![
         ("id", at("/id")),
         ("action", at("/action")),
-        ("status", at("/status")),
+        ("status", status(execution)),
         ("origin", origin(execution)),
     ];
     let mut optional = |key, text: String| {
@@ -104,7 +125,7 @@ pub fn show(execution: &Value, style: Style) -> String {
         );
     }
     optional("parameters", compact(execution, "/parameters"));
-    optional("blocked by", compact(execution, "/blocked_by"));
+    optional("blocked by", blocked_by(execution));
     optional("result", compact(execution, "/result"));
     optional("exit code", at("/exit_code"));
     optional("signal", at("/signal"));
@@ -163,6 +184,22 @@ mod tests {
         exit code   3
         error       exit status 3
         "#);
+    }
+
+    #[test]
+    fn what_a_constraint_holds_is_blocked() {
+        let mut execution = failed();
+        execution["status"] = json!("requested");
+        execution["error"] = Value::Null;
+        execution["blocked_by"] = json!({"kind": "constraint", "id": "pause-global", "scope": "global", "type": "pause",
+            "terms": "pause", "owner": "ada", "reason": "audit", "expires_at": "2026-11-21T01:33:29.590000Z"});
+        let shown = show(&execution, Style::default());
+        assert!(shown.contains("status      blocked\n"), "{shown}");
+        assert!(shown.contains("blocked by  Constraint 'pause-global' on global holds it: pause, set by ada (audit), expires at 2026"), "{shown}");
+        assert!(list(&[execution.clone()], COLUMNS, Style::default()).contains("  blocked  "));
+        execution["blocked_by"] = json!({"kind": "slots", "capacity": 4});
+        assert_eq!(status(&execution), "requested");
+        assert_eq!(blocked_by(&execution), "All 4 slots are taken");
     }
 
     #[test]

@@ -18,8 +18,8 @@ use std::thread::JoinHandle;
 use camshaft_model::notice::{Notice, Subscriber};
 use camshaft_model::step_event::LogLevel;
 use camshaft_model::{
-    Constraint, ConstraintChange, Enforcement, EnforcementOutcome, Event, Execution, ExecutionId,
-    ExecutionSpec, Status, StepEvent, StepEventType, StepScope, Timestamp, duration,
+    BlockedBy, Constraint, ConstraintChange, Enforcement, EnforcementOutcome, Event, Execution,
+    ExecutionId, ExecutionSpec, Status, StepEvent, StepEventType, StepScope, Timestamp, duration,
 };
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
@@ -458,6 +458,9 @@ fn of_constraint(constraint: &Constraint, change: ConstraintChange, at: Timestam
             text.push_str(" for ");
             text.push_str(&duration::display(until.since(at)));
         }
+        if let Some(owner) = &constraint.owner {
+            text.push_str(&format!(", set by {owner}"));
+        }
         if let Some(reason) = &constraint.reason {
             text.push_str(&format!(" ({reason})"));
         }
@@ -471,10 +474,15 @@ fn of_constraint(constraint: &Constraint, change: ConstraintChange, at: Timestam
     }
 }
 
-/// `None` for one that is tried again: the event log tells that with the reason and the delay.
+/// `None` for one that is tried again or that a constraint holds: the event log tells that with the
+/// reason and the delay.
 fn of_execution(execution: &Execution, names: &Names) -> Option<Line> {
     let (spec, state) = (&execution.spec, &execution.state);
     if state.status == Status::Requested && state.attempt > 0 {
+        return None;
+    }
+    let is_held = matches!(state.blocked_by, Some(BlockedBy::Constraint(_)));
+    if state.status == Status::Requested && is_held {
         return None;
     }
     let mut text = format!("{} {}", names.of(spec), verb(execution));

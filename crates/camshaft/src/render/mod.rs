@@ -5,6 +5,7 @@
 //! Renderers take values and return text; only [`Screen`] writes, and only it knows whether it
 //! writes to a terminal.
 
+pub mod constraint;
 pub mod escape;
 pub mod execution;
 pub mod graph;
@@ -65,6 +66,18 @@ pub fn instant_at(value: &Value, pointer: &str) -> String {
 /// An instant with milliseconds, in UTC.
 pub fn instant(at: Timestamp) -> String {
     format!("{:.3}", at.to_jiff())
+}
+
+/// How long it is from now to the instant at a JSON pointer, in whole seconds above one; `None` if it has
+/// come.
+pub fn span_to(value: &Value, pointer: &str, now: Timestamp) -> Option<String> {
+    let left = time_at(value, pointer)?.since(now);
+    let shown = if left.as_secs() > 0 {
+        std::time::Duration::from_secs(left.as_secs())
+    } else {
+        left
+    };
+    (!left.is_zero()).then(|| duration::display(shown))
 }
 
 /// How long it was from one instant of a value to another.

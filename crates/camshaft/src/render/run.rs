@@ -7,11 +7,11 @@
 use serde_json::{Value, json};
 
 use super::table::{Column, list, pairs};
-use super::{Style, instant_at, span_between, text_at};
+use super::{Style, execution, instant_at, span_between, text_at};
 
 const COLUMNS: &[Column] = &[
     Column::with("TASK", name),
-    Column::at("STATUS", "/status"),
+    Column::with("STATUS", execution::status),
     Column::with("ITEMS", items),
     Column::with("DURATION", duration),
     Column::with("EXECUTION", |task| text_at(task, "/execution")),
@@ -149,6 +149,7 @@ fn detail(task: &Value) -> String {
     let texts = [
         text_at(task, "/error/message"),
         text_at(task, "/reason"),
+        execution::blocked_by(task),
         question(task),
         origin(task),
     ];
@@ -224,11 +225,13 @@ mod tests {
                 record("check", 2, "completed", &json!({"taken_from": {"kind": "cache"}})),
                 record("approve", 1, "waiting", &json!({"until": "2026-11-21T05:28:30Z"})),
                 record("event", 1, "waiting", &json!({"until": "2026-11-21T05:28:30Z"})),
+                record("held", 1, "waiting", &json!({"blocked_by": {"kind": "constraint", "id": "c", "scope": "task:held",
+                    "type": "concurrency", "terms": "at most 2 at once"}})),
                 record("never", 1, "skipped", &json!({"reason": "'when' is false"})),
             ],
             "inquiries": [{"id": "inq_1", "task": {"lap": 2, "name": "approve", "visit": 1}, "prompt": "Load 3 rows?"}],
             "workflow": {"loop": {"mode": "fixed"}, "tasks": [
-                {"name": "fetch"}, {"name": "check"}, {"name": "approve"}, {"name": "event"}, {"name": "never"},
+                {"name": "fetch"}, {"name": "check"}, {"name": "approve"}, {"name": "event"}, {"name": "held"}, {"name": "never"},
                 {"name": "load", "needs": [{"task": "approve"}, {"task": "fetch"}], "items": {"concurrency": 16}},
                 {"name": "cleanup", "needs": [], "finally": true},
             ]},
@@ -248,6 +251,7 @@ mod tests {
         check#2  completed  -               -         -          taken from the cache
         approve  waiting    -               -         -          inq_1: Load 3 rows?
         event    waiting    -               -         -          until 2026-11-21T05:28:30.000Z
+        held     blocked    -               -         -          Constraint 'c' on task:held holds it: at most 2 at once
         never    skipped    -               -         -          'when' is false
         load     -          -               -         -          after approve, fetch
         cleanup  -          -               -         -          at the end of the run
@@ -268,6 +272,7 @@ mod tests {
         check#2  completed  -               -         -          taken from the cache
         approve  waiting    -               -         -          inq_1: Load 3 rows?
         event    waiting    -               -         -          until 2026-11-21T05:28:30.000Z
+        held     blocked    -               -         -          Constraint 'c' on task:held holds it: at most 2 at once
         never    skipped    -               -         -          'when' is false
         "#);
     }

@@ -140,7 +140,7 @@ fn coloured(text: &str, header: &str, style: Style) -> Cell {
         "completed" => cell.fg(Color::Green),
         "failed" | "timed_out" | "abandoned" => cell.fg(Color::Red),
         "running" | "scheduled" => cell.fg(Color::Cyan),
-        "cancelled" | "canceling" | "skipped" => cell.fg(Color::Yellow),
+        "cancelled" | "canceling" | "skipped" | "blocked" => cell.fg(Color::Yellow),
         _ => cell,
     }
 }

@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use camshaft_model::{
-    Execution, ExecutionId, Failure, Inquiry, RunRecord, Status, TaskRecord, TaskRef, Timestamp,
-    duration,
+    BlockedBy, Execution, ExecutionId, Failure, Inquiry, RunRecord, Status, TaskRecord, TaskRef,
+    Timestamp, duration,
 };
 use serde::Deserialize;
 
@@ -197,6 +197,7 @@ impl Drawing<'_> {
         let (spec, state) = (&execution.spec, &execution.state);
         let run = self.watched.runs.get(&spec.id).map(|view| &view.run);
         let status = match state.status {
+            _ if is_blocked(execution) => "blocked",
             Status::Waiting if run.is_some() => "runs",
             other => other.as_str(),
         };
@@ -419,6 +420,12 @@ impl Drawing<'_> {
             attempt => format!("attempt {attempt}"),
         }
     }
+}
+
+/// Whether a constraint holds all of it.
+fn is_blocked(execution: &Execution) -> bool {
+    let state = &execution.state;
+    !state.status.is_terminal() && matches!(state.blocked_by, Some(BlockedBy::Constraint(_)))
 }
 
 fn because(error: Option<&Failure>) -> String {

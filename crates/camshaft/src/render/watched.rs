@@ -92,6 +92,9 @@ pub fn sentence(event: &StepEvent) -> String {
                 "asks{}; answer with: camshaft inquiry answer {inquiry} --approve (or --reject)",
                 because("prompt")
             ),
+            None if payload.contains_key("constraint") => {
+                format!("is blocked{}", because("reason"))
+            }
             None => format!(
                 "{} {}",
                 text("reason").unwrap_or("waits"),
@@ -170,6 +173,10 @@ mod tests {
             event(
                 "task_blocked",
                 json!({"reason": "waits for an event", "trigger": "core.webhook"}),
+            ),
+            event(
+                "task_blocked",
+                json!({"status": "blocked", "constraint": "pause-global", "reason": "Constraint 'pause-global' on global holds it: pause"}),
             ),
             event("from_the_future", json!({"a": 1})),
         ];

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use camshaft_model::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{escape, instant_at, plain, text_at};
+use super::{escape, instant_at, plain, span_to, text_at};
 
 /// More holders than this are counted, not named.
 const MAX_HOLDERS: usize = 5;
@@ -42,8 +43,8 @@ struct Trial {
     enforcement: Option<Value>,
 }
 
-/// Why an execution is where it is.
-pub fn execution(explanation: &Value) -> String {
+/// Why an execution is where it is. `now` is for what is left until an instant.
+pub fn execution(explanation: &Value, now: Timestamp) -> String {
     let at = |pointer| text_at(explanation, pointer);
     let mut text = format!(
         "{}  {}  {}\n{}\n",
@@ -62,7 +63,11 @@ pub fn execution(explanation: &Value) -> String {
     for blocker in blockers {
         let _ = writeln!(text, "  - {}", text_at(blocker, "/text"));
         if blocker.get("until").is_some_and(|until| !until.is_null()) {
-            let _ = writeln!(text, "    until {}", instant_at(blocker, "/until"));
+            let left = match span_to(blocker, "/until", now) {
+                Some(left) => format!(" (in {left})"),
+                None => String::new(),
+            };
+            let _ = writeln!(text, "    until {}{left}", instant_at(blocker, "/until"));
         }
         holders(&mut text, blocker);
     }
@@ -215,7 +220,8 @@ mod tests {
             "ahead": 3,
             "history": ["requested by rule demo.x on evt_01", "attempt 1 failed: [red]\u{1b}"]
         });
-        insta::assert_snapshot!(execution(&explanation), @r"
+        let now = "2026-11-21T01:23:29Z".parse().unwrap();
+        insta::assert_snapshot!(execution(&explanation, now), @r"
         exec_01  demo.greet  requested
         It waits for a slot.
 
@@ -228,7 +234,7 @@ mod tests {
             held by exec_5
             and 2 more
           - Not before
-            until 2026-11-21T01:28:29.590Z
+            until 2026-11-21T01:28:29.590Z (in 5m)
           3 before it in the queue
 
         History

@@ -110,13 +110,20 @@ impl Engine {
         Err(error.into())
     }
 
-    /// Every constraint in force with what it does, in the order of scopes and types.
-    pub fn constraint_use(&self) -> Vec<ConstraintUse> {
-        let now = self.core.clock().now();
+    /// The constraints in force that are asked for, with what they do, in the order of scopes and types.
+    pub fn constraint_use(&self, is_asked_for: impl Fn(&Constraint) -> bool) -> Vec<ConstraintUse> {
+        let now = self.now();
         self.core.read(|state| {
             let all = state.constraints.all();
-            all.map(|found| state.use_of(found, now)).collect()
+            all.filter(|found| is_asked_for(&found.constraint))
+                .map(|found| state.use_of(found, now))
+                .collect()
         })
+    }
+
+    /// The time by which constraints expire.
+    pub fn now(&self) -> Timestamp {
+        self.core.clock().now()
     }
 
     /// What a constraint would hold if it were in force now. It is not set.
@@ -198,7 +205,7 @@ impl State {
     }
 
     /// What holds an execution now: see [`Engine::blocked_by`].
-    fn held_now(&self, live: &Live, now: Timestamp) -> Option<BlockedBy> {
+    pub(crate) fn held_now(&self, live: &Live, now: Timestamp) -> Option<BlockedBy> {
         match live.state.status {
             Status::Requested => self.blocked_by(live, now),
             Status::Waiting => self.wholly_held(live.spec.id, now),

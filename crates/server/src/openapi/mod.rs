@@ -22,6 +22,7 @@ fn document() -> Value {
         let methods: &[&str] = match endpoint.method {
             "*" => &["get", "post", "put", "patch", "delete"],
             "GET" => &["get"],
+            "PUT" => &["put"],
             "DELETE" => &["delete"],
             _ => &["post"],
         };
@@ -68,7 +69,7 @@ fn operation(endpoint: &Endpoint) -> Value {
         "security": if endpoint.access == Access::Open { json!([]) } else { json!([{"token": []}]) },
     });
     if let Some(body) = endpoint.takes {
-        operation["requestBody"] = json!({"required": !matches!(body, "Anything" | "RetryRequest"), "content": request_content(body)});
+        operation["requestBody"] = json!({"required": !matches!(body, "Anything" | "RetryRequest" | "ConstraintRequest"), "content": request_content(body)});
     }
     operation
 }

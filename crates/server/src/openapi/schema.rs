@@ -1,7 +1,7 @@
 //! JSON Schemas of what goes in and comes out. The serialised types are the truth; tests compare the
 //! properties here with what those types really write.
 
-use camshaft_model::{ErrorCode, InquiryStatus, Status};
+use camshaft_model::{ConstraintType, ErrorCode, InquiryStatus, Status};
 use serde_json::{Map, Value, json};
 
 use crate::page::{DEFAULT_LIMIT, MAX_LIMIT};
@@ -67,6 +67,13 @@ fn statuses() -> Vec<&'static str> {
     Status::ALL.iter().map(|status| status.as_str()).collect()
 }
 
+fn constraint_types() -> Vec<&'static str> {
+    ConstraintType::ALL
+        .iter()
+        .map(|kind| kind.as_str())
+        .collect()
+}
+
 fn inquiry_statuses() -> Vec<&'static str> {
     InquiryStatus::ALL
         .iter()
@@ -81,6 +88,7 @@ pub(super) fn schemas() -> Value {
         basics(),
         executions(),
         requests(),
+        constraints(),
         events(),
         definitions(),
         node(),
@@ -173,7 +181,7 @@ fn executions() -> Value {
         "TaskRecord": whole(json!({
             "run": reference("ExecutionId"), "lap": {"type": "integer"}, "name": {"type": "string"},
             "visit": {"type": "integer"}, "status": reference("ExecutionStatus"), "execution": or_null("ExecutionId"),
-            "items": nullable("integer"), "item_counts": nullable("object"), "reason": nullable("string"),
+            "items": nullable("integer"), "item_counts": nullable("object"), "blocked_by": nullable("object"), "reason": nullable("string"),
             "error": or_null("Failure"), "result": any(), "taken_from": nullable("object"), "awaited": any(),
             "until": or_null("Time"), "started_at": reference("Time"), "ended_at": or_null("Time"),
         })),
@@ -281,6 +289,45 @@ fn requests() -> Value {
     })
 }
 
+fn constraints() -> Value {
+    let text = json!({"type": "string"});
+    let constraint = json!({
+        "id": text, "scope": reference("Scope"), "type": reference("ConstraintType"), "params": reference("Object"),
+        "terms": text, "expires_at": or_null("Time"), "remaining_secs": nullable("number"),
+        "reason": nullable("string"), "owner": nullable("string"), "via": {"type": "string", "enum": ["api", "mqtt"]},
+        "set_at": reference("Time"),
+    });
+    let mut in_force = constraint.clone();
+    in_force["use"] = whole(json!({
+        "leases": {"type": "integer"}, "holders": list(&reference("ExecutionId")), "waiting": {"type": "integer"},
+        "room": nullable("integer"), "next_at": or_null("Time"),
+    }));
+    json!({
+        "Scope": {"type": "string", "description": "global, or a kind and a name or pattern such as task:api_*", "maxLength": 300},
+        "ConstraintType": {"type": "string", "enum": constraint_types()},
+        "Constraint": whole(constraint),
+        "ConstraintInForce": whole(in_force),
+        "ConstraintList": items(&reference("ConstraintInForce")),
+        "ConstraintRequest": asked(&[], &json!({
+            "params": reference("Object"),
+            "ttl": {"type": ["string", "number", "null"], "description": "A duration such as 5m, or seconds", "examples": ["5m", 300]},
+            "expires_at": {"type": ["string", "number", "null"], "description": "An instant, or the seconds since 1970"},
+            "id": nullable("string"), "reason": nullable("string"),
+            "owner": {"type": ["string", "null"], "description": "Counts with the token of the data directory only; any other token is its own name"},
+        })),
+        "ConstraintTrial": asked(&["scope", "type"], &json!({
+            "scope": reference("Scope"), "type": reference("ConstraintType"), "params": reference("Object"),
+        })),
+        "ConstraintPreview": whole(json!({
+            "running": {"type": "integer"}, "waiting": {"type": "integer"}, "held": {"type": "integer"}, "by_action": reference("Object"),
+        })),
+        "ConstraintSet": whole(json!({"constraint": reference("Constraint"), "preview": reference("ConstraintPreview")})),
+        "ConstraintsCleared": whole(json!({"cleared": list(&whole(json!({
+            "scope": reference("Scope"), "type": reference("ConstraintType"),
+        })))})),
+    })
+}
+
 fn events() -> Value {
     json!({
         "EventSource": {
@@ -380,6 +427,8 @@ pub(super) fn path_parameter(path: &str, name: &str) -> Value {
         "id" => reference("EventId"),
         "ref" if !path.contains("/packs/") => reference("Ref"),
         "stream" => json!({"type": "string", "enum": ["stdout", "stderr"]}),
+        "scope" => reference("Scope"),
+        "type" => reference("ConstraintType"),
         _ => json!({"type": "string"}),
     }
 }
@@ -402,11 +451,14 @@ pub(super) fn query_parameter(path: &str, name: &str) -> Value {
         "action" | "rule" | "trigger" => reference("Ref"),
         "event" => reference("EventId"),
         "run" => reference("ExecutionId"),
+        "scope" => reference("Scope"),
+        "type" if path.contains("/constraints") => reference("ConstraintType"),
+        "all" => json!({"type": "string", "enum": ["", "true"], "description": "Must be given"}),
         "status" if path.contains("/inquiries") => {
             json!({"type": "string", "description": format!("Of {}, separated by commas", inquiry_statuses().join(", "))})
         }
         "status" => {
-            json!({"type": "string", "description": format!("Of {}, separated by commas", statuses().join(", "))})
+            json!({"type": "string", "description": format!("Of {}, separated by commas; or blocked: held by a constraint", statuses().join(", "))})
         }
         "type" => {
             json!({"type": "string", "description": "Types of step events, separated by commas"})

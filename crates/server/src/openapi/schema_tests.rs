@@ -3,10 +3,10 @@ use camshaft_engine::handle::{ComponentHealth, ExecutionExplanation};
 use camshaft_model::port::sensor::Accepted;
 use camshaft_model::run::Ending;
 use camshaft_model::{
-    Attempt, AttemptKey, Enforcement, EnforcementId, EnforcementOutcome, Event, EventDraft,
-    EventId, EventSource, Execution, ExecutionId, ExecutionSpec, ExecutionState, Failure,
-    FailureKind, Inquiry, InquiryId, Object, Origin, Output, RunRecord, StepEvent, TaskRecord,
-    TaskRef, Timestamp,
+    Attempt, AttemptKey, Constraint, Enforcement, EnforcementId, EnforcementOutcome, Event,
+    EventDraft, EventId, EventSource, Execution, ExecutionId, ExecutionSpec, ExecutionState,
+    Failure, FailureKind, Inquiry, InquiryId, Object, Origin, Output, RunRecord, Scope, StepEvent,
+    TaskRecord, TaskRef, Terms, Timestamp, Via,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -129,6 +129,7 @@ fn runs_are_as_they_are_described() {
     };
     let task = Task {
         record,
+        blocked_by: None,
         item_counts: None,
     };
     same("TaskRecord", &task);
@@ -139,6 +140,42 @@ fn runs_are_as_they_are_described() {
         workflow: None,
     };
     same("Run", &answer);
+}
+
+#[test]
+fn constraints_are_as_they_are_described() {
+    use crate::route::constraints::{preview_shown, with_use};
+    use camshaft_engine::handle::{ConstraintPreview, ConstraintUse};
+    let now = Timestamp::default();
+    let constraint = Constraint {
+        id: String::new(),
+        scope: Scope::global(),
+        terms: Terms::Pause,
+        expires_at: None,
+        reason: None,
+        owner: None,
+        via: Via::Api,
+        set_at: now,
+    };
+    same("Constraint", &constraint.shown(now));
+    same(
+        "ConstraintPreview",
+        &preview_shown(&ConstraintPreview::default()),
+    );
+    let in_force = with_use(
+        &ConstraintUse {
+            constraint,
+            leases: 0,
+            holders: Vec::new(),
+            waiting: 0,
+            room: None,
+            next_at: None,
+        },
+        now,
+    );
+    same("ConstraintInForce", &in_force);
+    let names_of_use = names(&schemas()["ConstraintInForce"]["properties"]["use"]["properties"]);
+    assert_eq!(names_of_use, names(&in_force["use"]));
 }
 
 #[test]

@@ -5,6 +5,8 @@ pub(crate) mod table;
 mod v1;
 
 #[cfg(test)]
+pub(crate) use v1::constraints;
+#[cfg(test)]
 pub(crate) use v1::runs::{Run, Task};
 
 use std::any::Any;
@@ -24,7 +26,7 @@ use crate::state::Api;
 
 /// One endpoint: everything that is known of it in one place.
 pub(crate) struct Endpoint {
-    /// `GET`, `POST`, `DELETE`, or `*` for whatever comes.
+    /// `GET`, `POST`, `PUT`, `DELETE`, or `*` for whatever comes.
     pub(crate) method: &'static str,
     /// The path as axum and OpenAPI write it.
     pub(crate) path: &'static str,

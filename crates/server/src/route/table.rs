@@ -2,11 +2,11 @@
 //! it. Reads from left to right: method, path, access, query parameters, name, summary, body, answer,
 //! handler.
 
-use axum::routing::{MethodRouter, any, delete, get, post};
+use axum::routing::{MethodRouter, any, delete, get, post, put};
 
 use super::v1::{
-    actions, enforcements, events, executions, hooks, inquiries, logs, node, packs, retry, rules,
-    runs, step_events, submit, trace,
+    actions, constraints, enforcements, events, executions, hooks, inquiries, logs, node, packs,
+    retry, rules, runs, step_events, submit, trace,
 };
 use super::{Endpoint, system};
 use crate::auth::Access::{self, Attempt, Open, Operator, OwnExecution};
@@ -52,7 +52,7 @@ impl Table {
 
 /// Every endpoint.
 pub(crate) fn endpoints() -> Vec<Endpoint> {
-    let table = of_people(executions(Table(Vec::new())));
+    let table = control(of_people(executions(Table(Vec::new()))));
     watching(rules_and_packs(events_and_hooks(table))).0
 }
 
@@ -87,6 +87,18 @@ fn of_people(table: Table) -> Table {
         .row("GET", "/api/v1/inquiries", Operator, Some(&["status", "run", "limit", "cursor"]), ("list_inquiries", "Inquiries, newest first"), None, (200, "InquiryPage"), get(inquiries::list))
         .row("GET", "/api/v1/inquiries/{id}", Operator, NONE, ("show_inquiry", "One inquiry"), None, (200, "Inquiry"), get(inquiries::show))
         .row("POST", "/api/v1/inquiries/{id}/answer", Operator, NONE, ("answer_inquiry", "Approve or reject"), Some("InquiryAnswer"), (200, "Inquiry"), post(inquiries::answer))
+}
+
+/// What holds work back.
+#[rustfmt::skip]
+fn control(table: Table) -> Table {
+    table
+        .row("GET", "/api/v1/constraints", Operator, Some(&["scope", "type"]), ("list_constraints", "The constraints in force and what each does, by scope and type"), None, (200, "ConstraintList"), get(constraints::list))
+        .row("POST", "/api/v1/constraints/preview", Operator, NONE, ("preview_constraint", "What a constraint would hold now"), Some("ConstraintTrial"), (200, "ConstraintPreview"), post(constraints::preview))
+        .row("DELETE", "/api/v1/constraints/{scope}", Operator, Some(&["all"]), ("clear_scope", "Clear the constraints of every type on exactly this scope"), None, (200, "ConstraintsCleared"), delete(constraints::clear_scope))
+        .row("GET", "/api/v1/constraints/{scope}/{type}", Operator, NONE, ("show_constraint", "One constraint and what it does"), None, (200, "ConstraintInForce"), get(constraints::show))
+        .row("PUT", "/api/v1/constraints/{scope}/{type}", Operator, NONE, ("set_constraint", "Put a constraint in force; one of the same scope and type is replaced"), Some("ConstraintRequest"), (200, "ConstraintSet"), put(constraints::put))
+        .row("DELETE", "/api/v1/constraints/{scope}/{type}", Operator, NONE, ("clear_constraint", "Clear one constraint, if it is in force"), None, (200, "ConstraintsCleared"), delete(constraints::clear))
 }
 
 /// Events, and what becomes of them.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use camshaft_model::execution::UnknownStatus;
 use camshaft_model::{Ref, Status};
 use clap::Args;
 use serde_json::Value;
@@ -19,12 +20,13 @@ Examples:
   camshaft execution list --status running,requested
   camshaft execution list --action demo.greet --limit 5
   camshaft execution list --all --status failed      tasks of workflows too
+  camshaft execution list --all --status blocked     what pauses and limits hold
   camshaft execution list -o json | jq -r '.items[].id'")]
 pub struct List {
     /// In these states: requested, scheduled, running, waiting, canceling, completed, failed,
-    /// timed_out, cancelled, abandoned, skipped
-    #[arg(long, value_delimiter = ',', value_name = "STATUS")]
-    status: Vec<Status>,
+    /// timed_out, cancelled, abandoned, skipped; or blocked: held by a constraint
+    #[arg(long, value_delimiter = ',', value_name = "STATUS", value_parser = status)]
+    status: Vec<String>,
     /// Of this action
     #[arg(long, value_name = "REF")]
     action: Option<Ref>,
@@ -36,6 +38,13 @@ pub struct List {
     all: bool,
     #[command(flatten)]
     page: Page,
+}
+
+fn status(text: &str) -> Result<String, UnknownStatus> {
+    if text != "blocked" {
+        text.parse::<Status>()?;
+    }
+    Ok(text.to_owned())
 }
 
 impl List {

@@ -10,16 +10,19 @@ use camshaft_model::{Attempt, Execution, ExecutionId, Ref, Status};
 use serde::Deserialize;
 
 use crate::body::{At, Params, parse_text};
-use crate::mask;
 use crate::page::{self, Items, Page};
 use crate::problem::Problem;
 use crate::serve::Stopping;
 use crate::state::Api;
+use crate::{blocked, mask};
 
 /// How long a request may wait; who wants longer asks again.
 const MAX_WAIT: Duration = Duration::from_secs(600);
 /// How long `GET /wait` waits when it does not say.
 const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+
+/// In the place of a status: held by a constraint.
+const BLOCKED: &str = "blocked";
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct ListQuery {
@@ -36,7 +39,15 @@ pub(crate) async fn list(
     State(api): State<Api>,
     Params(query): Params<ListQuery>,
 ) -> Result<Json<Page<Execution>>, Problem> {
-    let statuses: Result<Vec<Status>, Problem> = page::list(query.status.as_deref())
+    let asked = || page::list(query.status.as_deref());
+    let only_blocked = asked().any(|status| status == BLOCKED);
+    if only_blocked && asked().count() > 1 {
+        return Err(Problem::invalid(format!(
+            "'{BLOCKED}' stands alone: what a constraint holds is requested or waiting as well"
+        )));
+    }
+    let statuses: Result<Vec<Status>, Problem> = asked()
+        .filter(|status| *status != BLOCKED)
         .map(parse_text)
         .collect();
     let filter = ExecutionFilter {
@@ -47,9 +58,18 @@ pub(crate) async fn list(
     };
     let limit = page::limit(query.limit)?;
     let request = page::request(query.cursor.as_deref(), limit)?;
-    let rows = api.engine.store().executions(filter, request).await?;
+    let page = if only_blocked {
+        let (items, next) = blocked::page(&api, filter, request.after, limit as usize).await?;
+        Page {
+            items,
+            next_cursor: next.map(|id| id.to_string()),
+        }
+    } else {
+        let mut rows = api.engine.store().executions(filter, request).await?;
+        blocked::overlay(&api, &mut rows);
+        page::page(rows, limit, |execution| execution.spec.id.to_string())
+    };
     let catalog = api.engine.catalog();
-    let page = page::page(rows, limit, |execution| execution.spec.id.to_string());
     Ok(Json(page.map(|execution| {
         mask::execution(&api.engine, &catalog, &execution)
     })))
@@ -63,11 +83,9 @@ pub(crate) async fn find(api: &Api, id: ExecutionId) -> Result<Execution, Proble
 
 /// The execution as it may be shown.
 pub(crate) fn shown(api: &Api, execution: &Execution) -> Json<Execution> {
-    Json(mask::execution(
-        &api.engine,
-        &api.engine.catalog(),
-        execution,
-    ))
+    let mut shown = mask::execution(&api.engine, &api.engine.catalog(), execution);
+    blocked::overlay(api, std::slice::from_mut(&mut shown));
+    Json(shown)
 }
 
 /// `GET /api/v1/executions/{id}`

@@ -1,6 +1,7 @@
 //! The endpoints under `/api/v1`, one family a file.
 
 pub(super) mod actions;
+pub(crate) mod constraints;
 pub(super) mod enforcements;
 pub(super) mod events;
 pub(super) mod executions;

@@ -6,18 +6,19 @@ use axum::Json;
 use axum::extract::State;
 use camshaft_model::port::store::{InquiryFilter, LargeValues, PageRequest};
 use camshaft_model::{
-    ErrorCode, Execution, ExecutionId, Inquiry, InquiryStatus, RunRecord, TaskRecord, TaskRef,
+    BlockedBy, ErrorCode, Execution, ExecutionId, Inquiry, InquiryStatus, RunRecord, TaskRecord,
+    TaskRef,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::body::{At, Params};
-use crate::graph;
 use crate::mask::{self, Hidden};
 use crate::page::{self, MAX_LIMIT, Page};
 use crate::problem::Problem;
 use crate::route::v1::executions::{find, shown};
 use crate::state::Api;
+use crate::{blocked, graph};
 
 /// A run with its tasks: all that it takes to draw it, its children aside.
 #[derive(Debug, Serialize)]
@@ -39,6 +40,8 @@ pub(crate) struct Task {
     /// How many items are in each status; one that has not been made yet is in none. Null for a task
     /// without items.
     pub(crate) item_counts: Option<Counts>,
+    /// What holds its execution, if it has one that has not started.
+    pub(crate) blocked_by: Option<BlockedBy>,
 }
 
 type Counts = BTreeMap<&'static str, u32>;
@@ -71,12 +74,16 @@ pub(crate) async fn show(
         limit: MAX_LIMIT,
     };
     let mut inquiries = store.inquiries(open, first).await?;
+    let under_way = records.iter().filter(|record| record.ended_at.is_none());
+    let executions: Vec<ExecutionId> = under_way.filter_map(|record| record.execution).collect();
+    let mut held = api.engine.blocked_by(&executions);
     let mut tasks: Vec<Task> = records
         .into_iter()
         .map(|record| Task {
             item_counts: record
                 .items
                 .map(|_| counts.remove(&record.task).unwrap_or_default()),
+            blocked_by: record.execution.and_then(|id| held.remove(&id)),
             record,
         })
         .collect();
@@ -145,11 +152,12 @@ pub(crate) async fn children(
     let limit = page::limit(query.limit)?;
     let request = page::request(query.cursor.as_deref(), limit)?;
     find(&api, id).await?;
-    let rows = api
+    let mut rows = api
         .engine
         .store()
         .children(id, request, LargeValues::Read)
         .await?;
+    blocked::overlay(&api, &mut rows);
     let catalog = api.engine.catalog();
     let page = page::page(rows, limit, |child| child.spec.id.to_string());
     Ok(Json(page.map(|child| {

@@ -1,0 +1,44 @@
+//! `camshaft constraint preview`.
+
+use std::process::ExitCode;
+
+use camshaft_model::Scope;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::request::Limits;
+use crate::command::Context;
+use crate::exit::CliError;
+use crate::render::constraint;
+
+/// Say what a pause or a limit would hold now, by action, without setting it
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  camshaft constraint preview task:api_call                    what a pause would hold
+  camshaft constraint preview task:api_call --concurrency 2    what a limit would hold")]
+pub struct Preview {
+    /// The scope
+    #[arg(value_name = "SCOPE", default_value = "global")]
+    scope: Scope,
+    #[command(flatten)]
+    limits: Limits,
+}
+
+impl Preview {
+    pub(super) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
+        let mut terms = self.limits.terms();
+        if terms.len() > 1 {
+            return Err(CliError::invalid(
+                "two limits are two constraints: preview them one after the other",
+            ));
+        }
+        let terms = terms.pop().unwrap_or(camshaft_model::Terms::Pause);
+        let body = json!({"scope": self.scope, "type": terms.kind(), "params": terms.params()});
+        let answer: Value = context
+            .client
+            .post("/constraints/preview", &body, None)
+            .await?;
+        context.show(&answer, constraint::preview)
+    }
+}

@@ -1,0 +1,39 @@
+//! `camshaft pause`.
+
+use std::process::ExitCode;
+
+use camshaft_model::{Scope, Terms};
+use clap::Args;
+
+use super::Context;
+use super::constraint::request::{self, Terming};
+use super::constraint::via::Via;
+use crate::exit::CliError;
+
+/// Let nothing new start: everywhere, or in a scope; what runs goes on
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  camshaft pause                                      everything
+  camshaft pause task:api_call --ttl 5m               one task, in whatever workflow, for five minutes
+  camshaft pause 'action:billing.*' --reason audit    every action of a pack, until resumed
+
+A scope is global, or project, pack, rule, action, workflow, task, runtime, worker or pod with a name or
+a pattern. A pause also holds what waits already, tasks and retries of runs that are under way included;
+it survives a restart of the engine. `camshaft execution pause RUN` holds one run instead.")]
+pub struct Pause {
+    /// What to hold
+    #[arg(value_name = "SCOPE", default_value = "global")]
+    scope: Scope,
+    #[command(flatten)]
+    terming: Terming,
+    #[command(flatten)]
+    via: Via,
+}
+
+impl Pause {
+    pub(super) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
+        let terms = vec![Terms::Pause];
+        request::set(context, &self.via, &self.scope, terms, self.terming).await
+    }
+}
