@@ -24,6 +24,7 @@ mod health;
 mod http;
 mod lifecycle;
 mod logs;
+mod mqtt;
 mod packs;
 mod pipeline;
 mod readme;

@@ -9,6 +9,7 @@ pub mod client;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod connector;
 pub mod data_dir;
 pub mod embed;
 pub mod exit;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use camshaft_engine::driver::timers::Timers;
 use camshaft_engine::{Engine, Recovery, Settings, TokenSigner, World};
 use camshaft_link::bus::Bus;
+use camshaft_link::mqtt::{Listener, MqttSensors};
 use camshaft_link::tracing_sink::TracingSink;
 use camshaft_model::definition::{Catalog, Pack};
 use camshaft_model::notice::Subscriber;
@@ -32,13 +33,12 @@ use tokio::sync::{oneshot, watch};
 
 use crate::clock::{SystemClock, SystemEntropy};
 use crate::config::Config;
+use crate::connector::{self, Mqtt};
 use crate::data_dir::DataDir;
 use crate::exit::CliError;
 use crate::lifecycle::pack_error;
 use crate::pack::{self, Candidate, Program};
 
-/// What an engine works for that was not told.
-const DEFAULT_PROJECT: &str = "default";
 /// How long the last sensors and loops may take to stop.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 
@@ -58,6 +58,8 @@ pub struct Parts {
     pub api_url: String,
     /// Who is told of what was committed, besides the log.
     pub subscribers: Vec<Arc<dyn Subscriber>>,
+    /// Who is told how the connection to the MQTT broker is.
+    pub on_link: Listener,
     /// How much of the work it takes up.
     pub part: Part,
 }
@@ -77,6 +79,8 @@ pub struct System {
     store: Arc<SqliteStore>,
     worker: Arc<Worker>,
     sensors: Arc<Sensors>,
+    mqtt_sensors: Arc<MqttSensors>,
+    mqtt: Option<Mqtt>,
     clock: Arc<dyn Clock>,
     config: Config,
     data: DataDir,
@@ -109,11 +113,12 @@ impl System {
         let Parts {
             config,
             data,
-            native,
+            mut native,
             program,
             without_functions,
             api_url,
             subscribers,
+            on_link,
             part,
         } = parts;
         kill_survivors(&data);
@@ -129,6 +134,13 @@ impl System {
         for subscriber in subscribers {
             bus.subscribe(subscriber);
         }
+        let brokers = config
+            .brokers(|name| std::env::var(name).ok())
+            .map_err(invalid_configuration)?;
+        let project = brokers.identity.project_id.clone();
+        let mut mqtt = Mqtt::prepare(brokers, &bus, clock.clone()).await?;
+        let broker = mqtt.as_ref().map(|mqtt| mqtt.settings().broker.clone());
+        native = connector::with_publish(native, broker.clone());
         let secrets = config
             .read_secrets(|name| std::env::var(name).ok())
             .map_err(invalid_configuration)?;
@@ -143,13 +155,13 @@ impl System {
             secrets,
             env: allowed.collect(),
             signer: TokenSigner::new(&data.signing_key()),
-            project: DEFAULT_PROJECT.to_owned(),
+            project,
         };
         let world = World {
             store: store.clone(),
-            bus,
+            bus: bus.clone(),
             clock: clock.clone(),
-            entropy,
+            entropy: entropy.clone(),
             load_pack: Arc::new(|record, world| {
                 pack::load_pinned(record, world).map_err(|error| error.to_string())
             }),
@@ -177,6 +189,12 @@ impl System {
                 "took up what an earlier life left"
             );
         }
+        if let Some(mqtt) = &mut mqtt {
+            // Before a worker is there nothing starts, so what the broker retains is not too late.
+            let ports = (clock.clone(), entropy);
+            let connected = mqtt.connect(&engine, &bus, ports, on_link).await;
+            connected.map_err(of_store)?;
+        }
 
         let runtime = tokio::runtime::Handle::current();
         let worker = Worker::new(
@@ -201,7 +219,14 @@ impl System {
             runtime,
             child_environment(&config, &data),
         );
+        let mqtt_sensors = MqttSensors::new(
+            Arc::new(engine.clone()),
+            tokio::runtime::Handle::current(),
+            broker,
+            format!("camshaft-{}", data.instance()),
+        );
         if part == Part::Everything {
+            engine.attach_sensors(mqtt_sensors.clone());
             engine.attach_sensors(timers.clone());
             engine.attach_sensors(sensors.clone());
             engine.reconcile_sensors();
@@ -217,6 +242,8 @@ impl System {
             store,
             worker,
             sensors,
+            mqtt_sensors,
+            mqtt,
             clock,
             config,
             data,
@@ -233,6 +260,11 @@ impl System {
     /// The worker.
     pub const fn worker(&self) -> &Arc<Worker> {
         &self.worker
+    }
+
+    /// What there is of MQTT, if the configuration names a broker.
+    pub const fn mqtt(&self) -> Option<&Mqtt> {
+        self.mqtt.as_ref()
     }
 
     /// The clock that everything here uses.
@@ -260,12 +292,15 @@ impl System {
     pub async fn stop(mut self, grace: Duration) {
         self.engine.drain();
         let _ = self.stop.send(true);
-        self.sensors.shutdown().await;
+        tokio::join!(self.sensors.shutdown(), self.mqtt_sensors.shutdown());
         self.worker.shutdown(grace).await;
         for task in std::mem::take(&mut self.loops) {
             if tokio::time::timeout(STOP_MARGIN, task).await.is_err() {
                 tracing::error!("a loop did not stop in time");
             }
+        }
+        if let Some(mqtt) = self.mqtt.take() {
+            mqtt.stop().await;
         }
         self.store.close();
         self.engine.close();
@@ -280,6 +315,10 @@ impl Drop for System {
         let _ = self.stop.send(true);
         for task in &self.loops {
             task.abort();
+        }
+        self.mqtt_sensors.cut_off();
+        if let Some(mqtt) = &self.mqtt {
+            mqtt.cut_off();
         }
         self.engine.close();
         self.store.close();

@@ -22,6 +22,7 @@ mod input;
 pub mod inquiry;
 pub mod local;
 pub mod logs;
+pub mod observe;
 pub mod pack;
 pub mod pause;
 mod reference;
@@ -135,6 +136,7 @@ enum Verb {
     Logs(logs::Logs),
     Events(events::Events),
     Watch(watch::Watch),
+    Observe(observe::Observe),
     Trace(trace::Trace),
     Why(why::Why),
     Pause(pause::Pause),
@@ -236,6 +238,7 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<ExitCode, CliError> {
         Verb::Logs(verb) => verb.run(context).await,
         Verb::Events(verb) => verb.run(context).await,
         Verb::Watch(verb) => verb.run(context).await,
+        Verb::Observe(verb) => verb.run(context).await,
         Verb::Trace(verb) => verb.run(context).await,
         Verb::Why(verb) => verb.run(context).await,
         Verb::Pause(verb) => verb.run(context).await,

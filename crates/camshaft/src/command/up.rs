@@ -15,6 +15,7 @@ Examples:
   camshaft up
   camshaft up --packs ./packs --slots 4
   camshaft up --packs examples --for 20s    stop by itself; for trying out
+  camshaft up --broker                      with an MQTT broker for constraints and telemetry
 
 Flags win over the environment (CAMSHAFT__…), which wins over camshaft.yaml.
 The first Ctrl-C drains: nothing new starts, what runs gets --drain, then TERM, then KILL.
@@ -33,6 +34,9 @@ pub struct Up {
     /// How long running attempts get when the engine stops [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     drain: Option<Duration>,
+    /// Run an MQTT broker as well, and use it [default: 127.0.0.1:1883]
+    #[arg(long, value_name = "ADDRESS:PORT", num_args = 0..=1, require_equals = true)]
+    broker: Option<Option<SocketAddr>>,
     /// The configuration file [default: ./camshaft.yaml if there is one]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -68,6 +72,8 @@ pub struct UpOptions {
     pub slots: Option<u32>,
     /// How long running attempts get when the engine stops.
     pub drain: Option<Duration>,
+    /// Whether an MQTT broker runs as well, and where it listens.
+    pub broker: Option<Option<SocketAddr>>,
     /// The configuration file.
     pub config: Option<PathBuf>,
     /// Stop after so long.
@@ -83,6 +89,7 @@ impl Up {
             listen,
             slots,
             drain,
+            broker,
             config,
             run_for,
             print,
@@ -93,6 +100,7 @@ impl Up {
             listen,
             slots,
             drain,
+            broker,
             config,
             run_for,
             print,
@@ -134,6 +142,7 @@ mod tests {
             "4",
             "--drain",
             "5s",
+            "--broker=127.0.0.1:0",
             "--config",
             "c.yaml",
             "--for",
@@ -147,6 +156,7 @@ mod tests {
             listen: Some("127.0.0.1:0".parse().unwrap()),
             slots: Some(4),
             drain: Some(Duration::from_secs(5)),
+            broker: Some(Some("127.0.0.1:0".parse().unwrap())),
             config: Some("c.yaml".into()),
             run_for: Some(Duration::from_secs(60)),
             print: Print::None,

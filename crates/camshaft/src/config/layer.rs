@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use camshaft_model::definition::decode::Cursor;
 
-use super::{Config, LogFormat, LogLevel, secret, token};
+use super::{Config, LogFormat, LogLevel, mqtt, secret, token};
 
 const MAX_SLOTS: u32 = 4_096;
 const MAX_RESOURCE: u32 = 1_000_000;
@@ -55,6 +55,12 @@ pub(super) fn apply(root: &Cursor<'_>, config: &mut Config) {
             .optional("env_allow")
             .and_then(|cursor| cursor.texts()),
     );
+    if let Some(cursor) = fields.optional("mqtt") {
+        mqtt::apply(&cursor, config);
+    }
+    if let Some(cursor) = fields.optional("broker") {
+        mqtt::apply_embedded(&cursor, config);
+    }
     if let Some(cursor) = fields.optional("log") {
         log(&cursor, config);
     }

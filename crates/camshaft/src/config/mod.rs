@@ -6,10 +6,12 @@
 //! key is described in docs/configuration.md.
 
 mod layer;
+mod mqtt;
 mod secret;
 mod token;
 mod variable;
 
+pub use mqtt::{Brokers, Embedded, Mqtt, Tls};
 pub use secret::SecretSource;
 pub use token::TokenSource;
 
@@ -45,6 +47,24 @@ pub const KEYS: &[&str] = &[
     "secrets.*.env",
     "secrets.*.file",
     "env_allow",
+    "mqtt.host",
+    "mqtt.port",
+    "mqtt.user",
+    "mqtt.password.env",
+    "mqtt.password.file",
+    "mqtt.tls.enabled",
+    "mqtt.tls.ca",
+    "mqtt.tls.cert",
+    "mqtt.tls.key",
+    "mqtt.client_id",
+    "mqtt.prefix",
+    "mqtt.org_id",
+    "mqtt.project_id",
+    "broker.enabled",
+    "broker.listen",
+    "broker.user",
+    "broker.password.env",
+    "broker.password.file",
     "log.level",
     "log.format",
 ];
@@ -66,6 +86,10 @@ pub struct Config {
     pub secrets: BTreeMap<String, SecretSource>,
     /// The variables that expressions may read as `env.<NAME>`.
     pub env_allow: Vec<String>,
+    /// The broker that the engine connects to.
+    pub mqtt: Mqtt,
+    /// The broker that the engine brings along.
+    pub broker: Embedded,
     /// The log.
     pub log: Log,
 }
@@ -170,6 +194,8 @@ pub struct Overrides {
     pub slots: Option<u32>,
     /// `--drain`
     pub drain: Option<Duration>,
+    /// `--broker`, and where it listens if that was said.
+    pub broker: Option<Option<SocketAddr>>,
 }
 
 impl Default for Config {
@@ -205,6 +231,8 @@ impl Default for Config {
             },
             secrets: BTreeMap::new(),
             env_allow: Vec::new(),
+            mqtt: Mqtt::default(),
+            broker: Embedded::default(),
             log: Log {
                 level: LogLevel::Info,
                 format: LogFormat::Text,
@@ -277,6 +305,10 @@ impl Overrides {
         layer::set(&mut config.api.listen, self.listen);
         layer::set(&mut config.worker.slots, self.slots);
         layer::set(&mut config.engine.drain, self.drain);
+        if let Some(listen) = self.broker {
+            config.broker.enabled = true;
+            layer::set(&mut config.broker.listen, listen);
+        }
         config.packs_dir = self.packs_dir.or(config.packs_dir.take());
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn apply(cursor: &Cursor<'_>, config: &mut Config) {
     }
 }
 
-fn source(cursor: &Cursor<'_>) -> Option<SecretSource> {
+pub(super) fn source(cursor: &Cursor<'_>) -> Option<SecretSource> {
     let mut fields = cursor.fields()?;
     let env = fields.optional("env");
     let file = fields.optional("file");

@@ -190,6 +190,7 @@ impl Builder {
             without_functions: self.without_functions,
             api_url: String::new(),
             subscribers,
+            on_link: crate::connector::log(),
             part: Part::Everything,
         })
         .await?;

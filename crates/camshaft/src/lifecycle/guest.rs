@@ -17,10 +17,12 @@ use tokio::sync::oneshot;
 use super::{api, arm_crash_point, listen, pack_error};
 use crate::command::local::{Guest, GuestOptions};
 use crate::config::{self, Config, Overrides};
+use crate::connector;
 use crate::data_dir::DataDir;
 use crate::exit::CliError;
 use crate::pack::Program;
 use crate::pack::service::Packs;
+use crate::render::Screen;
 use crate::wire::{Part, Parts, System, invalid_configuration};
 
 /// Brings an engine up on a thread of its own; it stops when the answer is dropped.
@@ -92,6 +94,7 @@ async fn host(
         without_functions: false,
         api_url: url.clone(),
         subscribers: vec![feed.clone()],
+        on_link: connector::tell(Screen::standard()),
         part: Part::OnlyWhatIsAsked,
     })
     .await?;

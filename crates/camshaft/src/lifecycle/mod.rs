@@ -26,12 +26,13 @@ use tokio::time::Instant;
 
 use crate::command::up::{Print, UpOptions};
 use crate::config::{self, Config, LogFormat, Overrides};
+use crate::connector;
 use crate::data_dir::DataDir;
 use crate::exit::CliError;
 use crate::pack::service::Packs;
 use crate::pack::{PackError, Program};
-use crate::render::Screen;
 use crate::render::live::{Console, LineStyle};
+use crate::render::{Screen, catalogue};
 use crate::wire::{Part, Parts, System, invalid_configuration};
 
 pub use guest::guest;
@@ -52,6 +53,7 @@ pub fn up(options: UpOptions) -> Result<ExitCode, CliError> {
         slots,
         drain,
         config: file,
+        broker,
         run_for,
         print,
     } = options;
@@ -61,6 +63,7 @@ pub fn up(options: UpOptions) -> Result<ExitCode, CliError> {
         listen,
         slots,
         drain,
+        broker,
     };
     let config =
         config::load(file.as_deref(), std::env::vars(), flags).map_err(invalid_configuration)?;
@@ -113,6 +116,7 @@ async fn serve(
         subscribers.push(console.clone());
     }
     let native = NativeRegistry::new();
+    let screen = Screen::standard();
     let parts = Parts {
         config,
         data,
@@ -121,12 +125,12 @@ async fn serve(
         without_functions: false,
         api_url: url.clone(),
         subscribers,
+        on_link: connector::tell(screen.clone()),
         part: Part::Everything,
     };
     let mut signals = Signals::listen()?;
     let system = System::start(parts).await?;
     let started_at = system.clock().now();
-    let screen = Screen::standard();
     let packs = Packs::new(
         system.engine().clone(),
         system.clock().clone(),
@@ -152,6 +156,13 @@ async fn serve(
             format!("the address cannot be announced: {error}"),
         )
     })?;
+    if let Some(address) = system.mqtt().and_then(|mqtt| mqtt.embedded_address()) {
+        let address = address.to_string();
+        screen.note(&catalogue::text(
+            "engine.broker.listening",
+            &[("address", &address)],
+        ));
+    }
     let watches = folders
         .iter()
         .map(|folder| watch(folder.clone(), packs.clone()))

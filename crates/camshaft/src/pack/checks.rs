@@ -4,6 +4,7 @@ use camshaft_engine::expression::Template;
 use camshaft_engine::parameters;
 use camshaft_engine::rule::Operator;
 use camshaft_engine::schedule::{Schedule, ScheduleError};
+use camshaft_link::mqtt::topic::is_filter;
 use camshaft_model::Object;
 use camshaft_model::definition::load::{Form, Names, ParameterProblem};
 use camshaft_model::definition::{Checks, Criterion, Trigger, TriggerKind};
@@ -63,8 +64,28 @@ impl Checks for EngineChecks {
         if timer {
             Schedule::parse(trigger.kind, &complete).map_err(|error| vec![of_schedule(&error)])?;
         }
+        if trigger.kind == TriggerKind::Mqtt {
+            mqtt(&complete).map_err(|problem| vec![problem])?;
+        }
         Ok(complete)
     }
+}
+
+fn mqtt(parameters: &Object) -> Result<(), ParameterProblem> {
+    let text = |name: &str| parameters.get(name).and_then(Value::as_str);
+    if !text("topic").is_some_and(is_filter) {
+        let message = "this is no filter of topics: + and # stand alone in their level, and # is the last one";
+        return Err(problem("topic", message.to_owned()));
+    }
+    if text("host").is_none()
+        && let Some(name) = ["port", "user", "password"]
+            .into_iter()
+            .find(|name| parameters.contains_key(*name))
+    {
+        let message = "it is for a broker of the sensor's own: give 'host' as well".to_owned();
+        return Err(problem(name, message));
+    }
+    Ok(())
 }
 
 fn names(template: &Template) -> Names {

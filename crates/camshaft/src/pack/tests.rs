@@ -69,6 +69,7 @@ fn the_core_pack_has_every_trigger_and_action() {
     assert_eq!(kind("core.webhook"), TriggerKind::Webhook);
     assert_eq!(kind("core.file"), TriggerKind::File);
     assert_eq!(kind("core.process"), TriggerKind::Process);
+    assert_eq!(kind("core.mqtt"), TriggerKind::Mqtt);
     assert_eq!(kind("core.execution"), TriggerKind::Execution);
     assert_eq!(
         core.actions["core.echo"].entry_point,
@@ -336,7 +337,12 @@ fn what_the_engine_would_refuse_is_refused_at_load() {
     );
     rule(
         "e.yaml",
-        &(head("e") + "trigger: { ref: core.mqtt, parameters: { topic: x } }\naction: core.noop\n"),
+        &(head("e")
+            + "trigger: { ref: core.mqtt, parameters: { topic: x/#/y } }\naction: core.noop\n"),
+    );
+    rule(
+        "f.yaml",
+        &(head("f") + "trigger: { ref: core.dat, parameters: { topic: x } }\naction: core.noop\n"),
     );
     fs::write(
         demo.join("actions/x.yaml"),
@@ -360,6 +366,7 @@ fn what_the_engine_would_refuse_is_refused_at_load() {
     rules/d.yaml:3:24: criteria.trigger.a: there is no operator 'greatherthan'; did you mean 'greaterthan'?
     rules/d.yaml:4:7: when: line 1, column 11: unexpected end of input, expected expression
     rules/d.yaml:5:51: action.parameters.message[0]: line 1, column 12: unexpected end of input, expected end of variable block
-    rules/e.yaml:2:17: trigger.ref: unknown trigger 'core.mqtt'; did you mean 'core.date'?
+    rules/e.yaml:2:42: trigger.parameters.topic: this is no filter of topics: + and # stand alone in their level, and # is the last one
+    rules/f.yaml:2:17: trigger.ref: unknown trigger 'core.dat'; did you mean 'core.date'?
     "#);
 }

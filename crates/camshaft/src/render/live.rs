@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::tree::task_label;
-use super::{escape, step, watched};
+use super::{catalogue, escape, step, watched};
 
 /// Notices that wait for a slow terminal.
 const QUEUE_LEN: usize = 1_024;
@@ -585,12 +585,18 @@ fn of_step(event: &StepEvent, names: &Names) -> Option<Line> {
 fn retrying(name: &str, event: &StepEvent) -> String {
     let number = |key: &str| event.payload.get(key).and_then(Value::as_u64).unwrap_or(0);
     let error = event.payload.get("reason").and_then(Value::as_str);
-    format!(
-        "⚠️ Task '{name}' failed, retrying (attempt {}/{}). Delaying for {:.2}s. Error: {}",
-        number("attempt"),
-        number("max_attempts"),
-        number("delay_ms") as f64 / 1_000.0,
-        error.unwrap_or("-")
+    catalogue::text(
+        "task.retrying",
+        &[
+            ("task_name", name),
+            ("attempt", &number("attempt").to_string()),
+            ("max_attempts", &number("max_attempts").to_string()),
+            (
+                "delay",
+                &format!("{:.2}", number("delay_ms") as f64 / 1_000.0),
+            ),
+            ("error", error.unwrap_or("-")),
+        ],
     )
 }
 

@@ -5,12 +5,14 @@
 //! Renderers take values and return text; only [`Screen`] writes, and only it knows whether it
 //! writes to a terminal.
 
+pub mod catalogue;
 pub mod constraint;
 pub mod escape;
 pub mod execution;
 pub mod graph;
 pub mod json;
 pub mod live;
+pub mod observed;
 pub mod run;
 pub mod screen;
 pub mod step;

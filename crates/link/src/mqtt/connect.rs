@@ -15,12 +15,13 @@ use camshaft_model::port::constraint::ConstraintControl;
 use rumqttc::{LastWill, QoS};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::broker::Broker;
 use super::constraints::{Constraints, Forget, Input, Refused};
 use super::gate::{GATE_TIMEOUT, Gate};
+use super::message;
 use super::session::{ConnectError, Happened, Message, Session};
 use super::telemetry::{Identity, Queued, Telemetry};
 use super::topic::Topics;
@@ -78,6 +79,8 @@ pub struct Connector {
     state: watch::Receiver<Option<bool>>,
     stop: watch::Sender<bool>,
     task: parking_lot::Mutex<Option<JoinHandle<()>>>,
+    /// Applies constraints; it holds the engine, which holds the bus, which holds this.
+    applying: AbortHandle,
 }
 
 impl Connector {
@@ -104,7 +107,7 @@ impl Connector {
             forget,
         );
         let refused = constraints.refused.clone();
-        tokio::spawn(constraints.run(received));
+        let applying = tokio::spawn(constraints.run(received)).abort_handle();
         gate.close();
         let worker = Worker {
             settings,
@@ -129,6 +132,7 @@ impl Connector {
             state: seen,
             stop,
             task: parking_lot::Mutex::new(Some(tokio::spawn(worker.run()))),
+            applying,
         })
     }
 
@@ -165,6 +169,15 @@ impl Connector {
             tracing::warn!("the connection to the broker was not closed in time");
             task.abort();
         }
+        self.applying.abort();
+    }
+
+    /// Lets go of the connection at once, as by a crash: the broker tells that we are gone.
+    pub fn cut_off(&self) {
+        if let Some(task) = self.task.lock().take() {
+            task.abort();
+        }
+        self.applying.abort();
     }
 }
 
@@ -415,7 +428,7 @@ impl Worker {
             "project_id": identity.project_id,
             "version": version,
         });
-        let message = Message::retained(self.status_topic(), online.to_string());
+        let message = Message::retained(self.status_topic(), message::spaced(&online));
         let _ = session.publish(message, Ticket::Other);
     }
 

@@ -62,10 +62,15 @@ pub(super) fn write_expiring(constraint: &Constraint, expires_at: Option<Timesta
         reason: constraint.reason.as_deref(),
         owner: constraint.owner.as_deref(),
     };
+    spaced(&message)
+}
+
+/// JSON as the clients in the field write it. Never empty: an empty message would clear.
+pub(super) fn spaced(value: &impl Serialize) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, Spaced);
-    // Writing texts and numbers to memory cannot fail; an empty message would clear.
-    match message.serialize(&mut serializer) {
+    // Writing texts and numbers to memory cannot fail.
+    match value.serialize(&mut serializer) {
         Ok(()) => bytes,
         Err(error) => format!("{{\"error\": \"{error}\"}}").into_bytes(),
     }

@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, NetworkOptions,
-    Outgoing, Packet, Publish, QoS, SubscribeFilter, SubscribeReasonCode,
+    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions,
+    NetworkOptions, Outgoing, Packet, Publish, QoS, SubscribeFilter, SubscribeReasonCode,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -117,8 +117,27 @@ impl<T> Session<T> {
         will: Option<LastWill>,
         within: Duration,
     ) -> Result<Self, ConnectError> {
-        let (client, mut eventloop) =
-            AsyncClient::new(broker.options(client_id, will), CHANNEL_LEN);
+        Self::begin(broker, broker.options(client_id, will), within).await
+    }
+
+    /// The same with a session that the broker keeps when the connection ends. Messages count as
+    /// received only once they are acknowledged: [`Session::acknowledge`].
+    pub(crate) async fn open_kept(
+        broker: &Broker,
+        client_id: &str,
+        within: Duration,
+    ) -> Result<Self, ConnectError> {
+        let mut options = broker.options(client_id, None);
+        options.set_clean_session(false).set_manual_acks(true);
+        Self::begin(broker, options, within).await
+    }
+
+    async fn begin(
+        broker: &Broker,
+        options: MqttOptions,
+        within: Duration,
+    ) -> Result<Self, ConnectError> {
+        let (client, mut eventloop) = AsyncClient::new(options, CHANNEL_LEN);
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
         network.set_connection_timeout(within.as_secs().max(1));
@@ -215,6 +234,12 @@ impl<T> Session<T> {
             self.unacknowledged.push_back((0, ticket));
         }
         Ok(())
+    }
+
+    /// Says that a message has been dealt with. Without effect where that is said by itself.
+    pub(crate) fn acknowledge(&self, publish: &Publish) {
+        // If the connection is gone the message comes again.
+        let _ = self.client.try_ack(publish);
     }
 
     /// Whether another message may be handed over.

@@ -86,6 +86,11 @@ impl Topics {
         format!("{}/status/{}", self.prefix, encoded(source))
     }
 
+    /// The filter of what every engine says there.
+    pub fn all_status(&self) -> String {
+        format!("{}/status/+", self.prefix)
+    }
+
     /// What a topic of a constraint is about.
     ///
     /// # Errors

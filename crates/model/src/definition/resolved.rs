@@ -251,6 +251,8 @@ pub enum TriggerKind {
     File,
     /// When a child process prints a line.
     Process,
+    /// When a message is published to a topic of an MQTT broker.
+    Mqtt,
     /// When an execution ends.
     Execution,
     /// Only when a person or program posts an event: every trigger that a pack defines.

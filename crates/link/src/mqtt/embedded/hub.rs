@@ -183,6 +183,21 @@ impl Hub {
         }
     }
 
+    /// Returns once every client that is there has what was published.
+    pub(super) async fn emptied(&self) {
+        let present = |client: &Client| client.present.is_some().then(|| client.mailbox.clone());
+        let mailboxes: Vec<_> = self
+            .state
+            .lock()
+            .clients
+            .values()
+            .filter_map(present)
+            .collect();
+        for mailbox in mailboxes {
+            mailbox.emptied().await;
+        }
+    }
+
     /// Passes a message on to who listens, and keeps it if it is to be retained.
     pub(super) fn publish(&self, topic: &str, payload: &Bytes, qos: QoS, retain: bool) {
         let topic: Arc<str> = topic.into();

@@ -44,6 +44,8 @@ enum Outgoing {
 pub(super) struct Mailbox {
     state: Mutex<State>,
     changed: Notify,
+    /// Told when something has left, or nobody reads any more.
+    eased: Notify,
 }
 
 #[derive(Default)]
@@ -54,6 +56,8 @@ struct State {
     last_id: u16,
     is_attached: bool,
     is_overfull: bool,
+    /// Whether a batch has been taken and the next one not been asked for.
+    is_writing: bool,
 }
 
 impl Outgoing {
@@ -73,6 +77,7 @@ impl Mailbox {
         let mut state = self.state.lock();
         state.is_attached = true;
         state.is_overfull = false;
+        state.is_writing = false;
         // Answers were for the connection that is gone.
         state
             .waiting
@@ -89,6 +94,21 @@ impl Mailbox {
     /// Nobody reads any more; messages with QoS 1 are kept for later, up to a limit.
     pub(super) fn detach(&self) {
         self.state.lock().is_attached = false;
+        self.eased.notify_waiters();
+    }
+
+    /// Returns once the client has everything, or is gone.
+    pub(super) async fn emptied(&self) {
+        loop {
+            let eased = self.eased.notified();
+            tokio::pin!(eased);
+            // Before the look, so that what happens after it is not missed.
+            eased.as_mut().enable();
+            if self.state.lock().is_empty() {
+                return;
+            }
+            eased.await;
+        }
     }
 
     pub(super) fn answer(&self, packet: Packet) {
@@ -126,6 +146,7 @@ impl Mailbox {
         }
         drop(state);
         self.changed.notify_one();
+        self.eased.notify_waiters();
     }
 
     /// The next bytes for the client, as soon as there are any; `None` if it was too slow.
@@ -138,9 +159,11 @@ impl Mailbox {
                     return None;
                 }
                 let batch = state.batch();
-                if !batch.is_empty() {
+                state.is_writing = !batch.is_empty();
+                if state.is_writing {
                     return Some(batch);
                 }
+                self.eased.notify_waiters();
             }
             changed.await;
         }
@@ -148,6 +171,11 @@ impl Mailbox {
 }
 
 impl State {
+    fn is_empty(&self) -> bool {
+        let has_all = self.waiting.is_empty() && self.unacknowledged.is_empty();
+        !self.is_attached || (has_all && !self.is_writing)
+    }
+
     fn batch(&mut self) -> BytesMut {
         let mut batch = BytesMut::new();
         while batch.len() < BATCH_BYTES {

@@ -31,7 +31,9 @@ use hub::Hub;
 const MAX_CONNECTIONS: usize = 512;
 /// The largest packet that is taken.
 pub(super) const MAX_PACKET_BYTES: usize = 1024 * 1024;
-/// How long connections may take to end when the broker stops.
+/// How long clients may take, when the broker stops, to read what was published for them.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long connections may take to end after that.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait when no connection can be accepted, for want of descriptors for instance.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -39,6 +41,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// See the module.
 pub struct EmbeddedBroker {
     address: SocketAddr,
+    hub: Arc<Hub>,
     stop: CancellationToken,
     connections: TaskTracker,
     acceptor: JoinHandle<()>,
@@ -56,9 +59,15 @@ impl EmbeddedBroker {
         let stop = CancellationToken::new();
         let connections = TaskTracker::new();
         let hub = Arc::new(Hub::new(login));
-        let acceptor = tokio::spawn(accept(listener, hub, stop.clone(), connections.clone()));
+        let acceptor = tokio::spawn(accept(
+            listener,
+            hub.clone(),
+            stop.clone(),
+            connections.clone(),
+        ));
         Ok(Self {
             address,
+            hub,
             stop,
             connections,
             acceptor,
@@ -70,17 +79,30 @@ impl EmbeddedBroker {
         self.address
     }
 
-    /// Ends every connection. Wills are not published: who would hear them is cut off as well.
-    pub async fn stop(self) {
+    /// Lets clients read what was published for them, for 2 s at the most, and ends every connection. Wills
+    /// are not published: who would hear them is cut off as well.
+    pub async fn stop(mut self) {
+        if tokio::time::timeout(DRAIN_TIMEOUT, self.hub.emptied())
+            .await
+            .is_err()
+        {
+            tracing::warn!("a client of the embedded broker has not read everything in time");
+        }
         self.stop.cancel();
         self.connections.close();
         let ended = async {
-            let _ = self.acceptor.await;
+            let _ = (&mut self.acceptor).await;
             self.connections.wait().await;
         };
         if tokio::time::timeout(STOP_TIMEOUT, ended).await.is_err() {
             tracing::warn!("connections to the embedded broker did not end in time");
         }
+    }
+}
+
+impl Drop for EmbeddedBroker {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }
 

@@ -319,6 +319,27 @@ async fn only_who_knows_the_password_is_let_in() {
 }
 
 #[tokio::test]
+async fn what_was_published_before_the_stop_arrives() {
+    let broker = broker().await;
+    let at = broker.address();
+    let mut reader = Client::named(at, "reader").await;
+    reader.subscribe("t").await;
+    let mut writer = Client::named(at, "writer").await;
+    for number in 0..500 {
+        writer.publish("t", &number.to_string(), false).await;
+    }
+    let stopped = tokio::spawn(broker.stop());
+    for number in 0..500 {
+        assert_eq!(
+            reader.message().await,
+            message("t", &number.to_string(), false)
+        );
+    }
+    assert_eq!(reader.next().await, None);
+    stopped.await.unwrap();
+}
+
+#[tokio::test]
 async fn an_address_that_is_taken_is_an_error() {
     let broker = broker().await;
     assert!(EmbeddedBroker::start(broker.address(), None).await.is_err());

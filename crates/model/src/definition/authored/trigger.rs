@@ -13,6 +13,7 @@ const KINDS: &[(&str, TriggerKind)] = &[
     ("webhook", TriggerKind::Webhook),
     ("file", TriggerKind::File),
     ("process", TriggerKind::Process),
+    ("mqtt", TriggerKind::Mqtt),
     ("execution", TriggerKind::Execution),
     ("posted", TriggerKind::Posted),
 ];

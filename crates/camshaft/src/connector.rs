@@ -1,0 +1,241 @@
+//! MQTT, put together: the broker that the engine brings along, the connection to that or to another
+//! one, and what a person is told of it.
+
+use std::sync::Arc;
+
+use camshaft_engine::Engine;
+use camshaft_link::bus::Bus;
+use camshaft_link::mqtt::sensor::broker_of;
+use camshaft_link::mqtt::topic::is_topic;
+use camshaft_link::mqtt::{Broker, Connector, EmbeddedBroker, Link, Listener, Settings, Telemetry};
+use camshaft_model::port::clock::{Clock, Entropy};
+use camshaft_model::port::store::{ExecutionFilter, PageRequest, Store, StoreError};
+use camshaft_model::{ErrorCode, Execution, Object, Status, duration};
+use camshaft_worker::runtime::native::{NativeContext, NativeRegistry};
+use serde_json::{Value, json};
+
+use crate::config::Brokers;
+use crate::exit::CliError;
+use crate::render::{Screen, catalogue};
+
+/// The most runs of an earlier life that are told of at the start.
+const MAX_RESUMED: u32 = 1_000;
+
+/// What there is of MQTT while an engine runs.
+pub struct Mqtt {
+    settings: Settings,
+    embedded: Option<EmbeddedBroker>,
+    telemetry: Arc<Telemetry>,
+    connector: Option<Arc<Connector>>,
+}
+
+impl Mqtt {
+    /// Starts the embedded broker where one is wanted, and has the bus tell of runs. `None` if the
+    /// configuration names no broker.
+    ///
+    /// # Errors
+    /// The embedded broker cannot listen.
+    pub async fn prepare(
+        brokers: Brokers,
+        bus: &Bus,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Option<Self>, CliError> {
+        let Brokers {
+            remote,
+            embedded,
+            client_id,
+            topics,
+            identity,
+        } = brokers;
+        let mut of_embedded = None;
+        let embedded = match embedded {
+            None => None,
+            Some((listen, login)) => {
+                let started = EmbeddedBroker::start(listen, login.clone()).await;
+                let started = started.map_err(|error| {
+                    CliError::new(
+                        ErrorCode::InvalidConfiguration,
+                        format!("the embedded broker cannot listen on {listen}: {error}"),
+                    )
+                    .hint("choose another address with --broker=ADDRESS:PORT; port 0 takes any that is free")
+                })?;
+                let address = started.address();
+                let mut broker = Broker::new(&local(address).to_string(), address.port());
+                if let Some((user, password)) = login {
+                    broker = broker.login(&user, &password);
+                }
+                of_embedded = Some(broker);
+                Some(started)
+            }
+        };
+        let Some(broker) = remote.or(of_embedded) else {
+            return Ok(None);
+        };
+        let telemetry = Arc::new(Telemetry::new(identity.clone(), topics.clone(), clock));
+        bus.subscribe(telemetry.clone());
+        Ok(Some(Self {
+            settings: Settings {
+                broker,
+                client_id,
+                topics,
+                identity,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+            embedded,
+            telemetry,
+            connector: None,
+        }))
+    }
+
+    /// Begins to connect, and tells of the runs that an earlier life has left.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn connect(
+        &mut self,
+        engine: &Engine,
+        bus: &Bus,
+        ports: (Arc<dyn Clock>, Arc<dyn Entropy>),
+        listener: Listener,
+    ) -> Result<(), StoreError> {
+        let left = left_by_an_earlier_life(engine.store().as_ref()).await?;
+        self.telemetry.resume(&left);
+        let connector = Connector::start(
+            self.settings.clone(),
+            Arc::new(engine.clone()),
+            self.telemetry.clone(),
+            ports.0,
+            ports.1,
+            listener,
+        );
+        bus.subscribe(connector.clone());
+        self.connector = Some(connector);
+        Ok(())
+    }
+
+    /// The broker and the names that sensors and actions use as well.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The connection, once it has begun.
+    pub const fn connector(&self) -> Option<&Arc<Connector>> {
+        self.connector.as_ref()
+    }
+
+    /// Where the embedded broker listens, if there is one.
+    pub fn embedded_address(&self) -> Option<std::net::SocketAddr> {
+        self.embedded.as_ref().map(EmbeddedBroker::address)
+    }
+
+    /// Lets go of everything at once, as by a crash.
+    pub fn cut_off(&self) {
+        if let Some(connector) = &self.connector {
+            connector.cut_off();
+        }
+    }
+
+    /// Sends what is left, closes the connection, and stops the embedded broker.
+    pub async fn stop(self) {
+        if let Some(connector) = self.connector {
+            connector.stop().await;
+        }
+        if let Some(embedded) = self.embedded {
+            embedded.stop().await;
+        }
+    }
+}
+
+/// An address that listens everywhere is reached here as well.
+fn local(address: std::net::SocketAddr) -> std::net::IpAddr {
+    match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        std::net::IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+        std::net::IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+    }
+}
+
+/// The runs that had begun and are not over.
+async fn left_by_an_earlier_life(store: &dyn Store) -> Result<Vec<Execution>, StoreError> {
+    let begun = ExecutionFilter {
+        statuses: vec![
+            Status::Scheduled,
+            Status::Running,
+            Status::Waiting,
+            Status::Canceling,
+        ],
+        roots: true,
+        ..ExecutionFilter::default()
+    };
+    let page = PageRequest {
+        after: None,
+        limit: MAX_RESUMED,
+    };
+    store.executions(begun, page).await
+}
+
+/// The native function of `core.mqtt_publish`, with the broker that is used where its parameters name
+/// none.
+pub fn with_publish(native: NativeRegistry, fallback: Option<Broker>) -> NativeRegistry {
+    native.register("mqtt_publish", move |context, parameters: Object| {
+        let fallback = fallback.clone();
+        async move { publish(&context, &parameters, fallback).await }
+    })
+}
+
+async fn publish(
+    context: &NativeContext,
+    parameters: &Object,
+    fallback: Option<Broker>,
+) -> Result<Value, String> {
+    let broker = broker_of(parameters)?.or(fallback).ok_or("there is no broker: set mqtt.host in the configuration, run the engine with --broker, or give the parameter 'host'")?;
+    let topic = parameters
+        .get("topic")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    if !is_topic(topic) {
+        return Err(format!(
+            "'{topic}' is no topic to publish to: it has a wildcard, or nothing"
+        ));
+    }
+    let payload = match parameters.get("payload") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::String(text)) => text.clone().into_bytes(),
+        Some(other) => other.to_string().into_bytes(),
+    };
+    let qos = parameters.get("qos").and_then(Value::as_u64).unwrap_or(1);
+    let qos = u8::try_from(qos).unwrap_or(u8::MAX);
+    let retain = parameters.get("retain").and_then(Value::as_bool) == Some(true);
+    let bytes = payload.len();
+    let client_id = format!("camshaft-{}-{}", context.key.execution, context.attempt);
+    camshaft_link::mqtt::publish::publish(&broker, &client_id, topic, payload, qos, retain)
+        .await
+        .map_err(|error| error.to_string())?;
+    Ok(json!({ "topic": topic, "bytes": bytes, "qos": qos, "retain": retain }))
+}
+
+/// Tells a person how the connection is.
+pub fn tell(screen: Screen) -> Listener {
+    Arc::new(move |link| {
+        let text = match link {
+            Link::Up => catalogue::text("engine.connector.connected", &[]),
+            Link::Down => catalogue::text("engine.connector.disconnected", &[]),
+            Link::Retrying { reason, after } => catalogue::text(
+                "engine.connector.reconnecting",
+                &[("reason", reason), ("delay", &duration::display(*after))],
+            ),
+        };
+        screen.note(&text);
+    })
+}
+
+/// For a program that has a log of its own and no console.
+pub fn log() -> Listener {
+    Arc::new(|link| match link {
+        Link::Up => tracing::info!("connected to the MQTT broker"),
+        Link::Down => tracing::info!("disconnected from the MQTT broker"),
+        Link::Retrying { reason, after } => {
+            tracing::warn!("{reason}; tried again in {}", duration::display(*after));
+        }
+    })
+}

@@ -1,0 +1,192 @@
+//! What the broker is told of runs.
+
+use serde_json::Value;
+
+use super::broker::{Ear, Mosquitto, free_port};
+use crate::harness::{Engine, Site};
+
+fn with_mosquitto(site: &Site, port: u16) -> Engine {
+    let port = port.to_string();
+    let variables = [
+        ("CAMSHAFT__MQTT__HOST", "127.0.0.1"),
+        ("CAMSHAFT__MQTT__PORT", port.as_str()),
+        ("CASCADE_ORG_ID", "ignored"),
+        ("CAMSHAFT_ORG_ID", "acme"),
+        ("CASCADE_PROJECT_ID", "edge"),
+    ];
+    let mut engine = site.up_with(&[], &variables);
+    engine.seen_or_wait("Engine connected");
+    engine
+}
+
+/// Topic and message.
+fn read(line: &str) -> (String, Value) {
+    let (retained, rest) = line.split_once(' ').expect("a flag");
+    assert_eq!(retained, "0", "telemetry is not retained: {line}");
+    let (topic, payload) = rest.split_once(' ').expect("a payload");
+    let message = serde_json::from_str(payload).unwrap_or_else(|error| panic!("{error}: {line}"));
+    (topic.to_owned(), message)
+}
+
+/// A message without what differs from run to run.
+fn redacted(line: &str, run: &str, source: &str) -> String {
+    let (_, message) = read(line);
+    let ts = message["ts"].as_str().expect("a time");
+    assert_eq!(ts.len(), "2026-11-21T01:28:29.590000+00:00".len(), "{ts}");
+    assert!(ts.ends_with("+00:00"), "{ts}");
+    let mut text = line
+        .replace(run, "RUN")
+        .replace(ts, "TS")
+        .replace(source, "SOURCE");
+    if let Some(duration) = message["body"]["duration_ms"]
+        .as_f64()
+        .filter(|duration| *duration > 0.0)
+    {
+        text = text.replace(
+            &format!("\"duration_ms\":{duration:?}"),
+            "\"duration_ms\":MS",
+        );
+    }
+    text
+}
+
+#[test]
+fn messages_of_a_run_byte_by_byte() {
+    let (site, broker) = (Site::new(), Mosquitto::start());
+    site.shell_action("fail", "exit 3", "");
+    let engine = with_mosquitto(&site, broker.port);
+    let mut ear = Ear::to(broker.port, "cascade/telemetry/#");
+    let ended = site.done(["t.fail"]);
+    let run = ended["id"].as_str().expect("an id");
+    let worker = ended["worker"].as_str().expect("a worker");
+    let source = format!(
+        "{}-{}",
+        rustix::system::uname().nodename().to_string_lossy(),
+        engine.pid()
+    );
+    let error = ended["error"]["message"].as_str().expect("an error");
+    let head = r#"0 cascade/telemetry/acme/edge/RUN/events {"v":"1.0","ts":"TS","run_id":"RUN","org_id":"acme","project_id":"edge","source":"SOURCE","body":{"#;
+    let task = format!(r#"{head}"type":"TaskStateEvent","task_id":"RUN","task_name":"fail","#);
+    let expected = [
+        format!(r#"{head}"type":"LifecycleEvent","event":"ENGINE_STARTED"}},"seq":1}}"#),
+        format!(
+            r#"{task}"state":"RUNNING","duration_ms":0.0,"error":"","attempt":1,"worker":"{worker}"}},"seq":2}}"#
+        ),
+        format!(
+            r#"{task}"state":"FAILED","duration_ms":MS,"error":"{error}","attempt":1,"worker":"{worker}"}},"seq":3}}"#
+        ),
+        format!(
+            r#"{head}"type":"LifecycleEvent","event":"ENGINE_STOPPED","status":"failed","duration_ms":MS,"error":"{error}"}},"seq":4}}"#
+        ),
+    ];
+    for expected in expected {
+        assert_eq!(redacted(&ear.next(), run, &source), expected);
+    }
+    assert_eq!(engine.stop().0, 0);
+}
+
+fn ten_thousand_messages(site: &Site, engine: Engine, ear: &mut Ear) {
+    let run = site.request(["t.many"]);
+    assert_eq!(site.ended(&run)["status"], "completed");
+    assert_eq!(engine.stop().0, 0);
+    let mut seq = 0;
+    loop {
+        let (topic, message) = read(&ear.next());
+        assert!(topic.contains(&run), "{topic}");
+        seq += 1;
+        assert_eq!(message["seq"], seq, "{message}");
+        assert_eq!(message["dropped"], Value::Null);
+        if message["body"]["event"] == "ENGINE_STOPPED" {
+            assert_eq!(message["body"]["status"], "completed");
+            break;
+        }
+    }
+    assert!(seq >= 10_000, "{seq}");
+}
+
+fn site_with_many() -> Site {
+    let site = Site::new();
+    site.pack_file("t/pack.yaml", "ref: t\nversion: 1.0.0\n").pack_file(
+        "t/workflows/many.yaml",
+        "ref: t.many\ntasks:\n  each:\n    items: '{{ range(5000) }}'\n    concurrency: 16\n    action: core.noop\n",
+    );
+    site
+}
+
+#[test]
+fn ten_thousand_messages_reach_mosquitto_before_the_end() {
+    let (site, broker) = (
+        site_with_many(),
+        Mosquitto::start_on(free_port(), "allow_anonymous true\nmax_queued_messages 0\n"),
+    );
+    let engine = with_mosquitto(&site, broker.port);
+    let mut ear = Ear::to(broker.port, "cascade/telemetry/#");
+    ten_thousand_messages(&site, engine, &mut ear);
+}
+
+#[test]
+fn a_run_goes_on_while_the_broker_is_away_and_is_told_of_later() {
+    let (site, broker) = (Site::new(), Mosquitto::start());
+    let port = broker.port;
+    let go = site.path().join("go");
+    let script = format!("while [ ! -e '{}' ]; do sleep 0.05; done", go.display());
+    site.shell_action("wait", &script, "");
+    let mut engine = with_mosquitto(&site, port);
+    let mut ear = Ear::to(port, "cascade/telemetry/#");
+    let run = site.request(["t.wait"]);
+    ear.wait_for(&[&run, "RUNNING"]);
+    broker.kill();
+    engine.wait_for("Engine disconnected");
+    std::fs::write(&go, "").expect("written");
+    assert_eq!(site.ended(&run)["status"], "completed");
+    // Whoever wants to hear it must be there before the engine is back.
+    engine.signal(rustix::process::Signal::STOP);
+    let broker = Mosquitto::start_on(port, "allow_anonymous true\n");
+    let mut ear = Ear::to(broker.port, "cascade/telemetry/#");
+    engine.signal(rustix::process::Signal::CONT);
+    let (_, stopped) = read(&ear.wait_for(&[&run, "ENGINE_STOPPED"]));
+    assert_eq!(stopped["seq"], 4);
+    assert_eq!(engine.stop().0, 0);
+}
+
+#[test]
+fn a_stop_and_a_crash_are_told_and_so_is_what_became_of_the_run() {
+    let (site, broker) = (Site::new(), Mosquitto::start());
+    site.shell_action("long", "sleep 600", "idempotent: true\n");
+    let mut status = Ear::to(broker.port, "cascade/status/#");
+    let mut ear = Ear::to(broker.port, "cascade/telemetry/#");
+    let engine = with_mosquitto(&site, broker.port);
+    let online = status.wait_for(&["\"status\": \"online\""]);
+    assert!(online.contains(&format!("-{} ", engine.pid())), "{online}");
+    let run = site.request(["t.long"]);
+    ear.wait_for(&[&run, "RUNNING"]);
+    let source = engine.pid();
+    engine.kill();
+    let offline = status.wait_for(&["offline"]);
+    assert!(
+        offline.ends_with(&format!("-{source} {{\"status\": \"offline\"}}")),
+        "{offline}"
+    );
+    let engine = with_mosquitto(&site, broker.port);
+    let (_, started) = read(&ear.wait_for(&[&run, "ENGINE_STARTED"]));
+    assert_eq!(started["body"]["resumed"], true);
+    ear.wait_for(&[&run, "\"RUNNING\"", "\"attempt\":2"]);
+    // The second signal does not wait for what runs.
+    engine.signal(rustix::process::Signal::TERM);
+    let source = engine.pid();
+    let (code, _) = engine.stop();
+    assert_eq!(code, 0);
+    let (_, stopped) = read(&ear.wait_for(&[&run, "ENGINE_STOPPED"]));
+    assert_eq!(stopped["body"]["status"], "interrupted", "{stopped}");
+    let offline = status.wait_for(&["offline"]);
+    assert!(offline.contains(&format!("-{source} ")), "{offline}");
+}
+
+#[test]
+fn ten_thousand_messages_leave_the_broker_in_the_process_before_the_end() {
+    let (site, port) = (site_with_many(), free_port());
+    let mut engine = site.up_with(&[&format!("--broker=127.0.0.1:{port}")], &[]);
+    engine.seen_or_wait("Engine connected");
+    let mut ear = Ear::to(port, "cascade/telemetry/#");
+    ten_thousand_messages(&site, engine, &mut ear);
+}
