@@ -11,6 +11,7 @@ have python3 || missing+=(python3)
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
 have node || missing+=(nodejs)
 have curl || missing+=(curl)
+have openssl || missing+=(openssl)
 # The broker that tests of MQTT start for themselves, and its clients.
 PATH="$PATH:/usr/sbin" have mosquitto || missing+=(mosquitto)
 have mosquitto_pub || missing+=(mosquitto-clients)

@@ -3,12 +3,12 @@
 use super::broker::{Ear, Mosquitto, free_port, retain};
 use crate::harness::{Engine, Site};
 
-const PAUSE: &str = r#"{"id": "pause-global", "scope": "global", "type": "pause", "params": {}, "expires_at": null}"#;
-const GLOBAL: &str = "cascade/constraints/global";
-const UP: &str = "Engine connected to external connector.";
+pub(super) const PAUSE: &str = r#"{"id": "pause-global", "scope": "global", "type": "pause", "params": {}, "expires_at": null}"#;
+pub(super) const GLOBAL: &str = "cascade/constraints/global";
+pub(super) const UP: &str = "Engine connected to external connector.";
 
 /// An engine that is connected to the broker at this port of this machine.
-fn connected(site: &Site, port: u16) -> Engine {
+pub(super) fn connected(site: &Site, port: u16) -> Engine {
     let port = port.to_string();
     let variables = [
         ("CAMSHAFT__MQTT__HOST", "127.0.0.1"),

@@ -76,7 +76,6 @@ pub struct Connector {
     telemetry: Arc<Telemetry>,
     refused: Arc<Refused>,
     inputs: mpsc::Sender<Input>,
-    state: watch::Receiver<Option<bool>>,
     stop: watch::Sender<bool>,
     task: parking_lot::Mutex<Option<JoinHandle<()>>>,
     /// Applies constraints; it holds the engine, which holds the bus, which holds this.
@@ -96,8 +95,7 @@ impl Connector {
     ) -> Arc<Self> {
         let gate = Arc::new(Gate::new(control.clone()));
         let (inputs, received) = mpsc::channel(INPUTS);
-        let (forget, to_forget) = mpsc::unbounded_channel();
-        let (state, seen) = watch::channel(None);
+        let (forget, to_forget) = mpsc::channel(INPUTS);
         let (stop, stopped) = watch::channel(false);
         let constraints = Constraints::new(
             control,
@@ -118,7 +116,6 @@ impl Connector {
             gate: gate.clone(),
             inputs: inputs.clone(),
             to_forget,
-            state,
             stopped,
         };
         tokio::spawn(async move {
@@ -129,7 +126,6 @@ impl Connector {
             telemetry,
             refused,
             inputs,
-            state: seen,
             stop,
             task: parking_lot::Mutex::new(Some(tokio::spawn(worker.run()))),
             applying,
@@ -139,22 +135,6 @@ impl Connector {
     /// How many messages about constraints changed nothing.
     pub fn refused(&self) -> u64 {
         self.refused.count()
-    }
-
-    /// How many messages of telemetry were given up.
-    pub fn dropped(&self) -> u64 {
-        self.telemetry.dropped()
-    }
-
-    /// Whether the connection is there.
-    pub fn is_up(&self) -> bool {
-        *self.state.borrow() == Some(true)
-    }
-
-    /// Returns once the connection is up or known to be down.
-    pub async fn settled(&self) {
-        let mut state = self.state.clone();
-        let _ = state.wait_for(Option::is_some).await;
     }
 
     /// Sends what is left, says that we are gone, and closes the connection: after 2 s at the latest.
@@ -223,8 +203,7 @@ struct Worker {
     listener: Listener,
     gate: Arc<Gate>,
     inputs: mpsc::Sender<Input>,
-    to_forget: mpsc::UnboundedReceiver<Forget>,
-    state: watch::Sender<Option<bool>>,
+    to_forget: mpsc::Receiver<Forget>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -235,9 +214,9 @@ impl Worker {
             let reason = match self.open().await {
                 Ok(session) => {
                     backoff = FIRST_BACKOFF;
-                    self.say(&Link::Up);
+                    (self.listener)(&Link::Up);
                     let end = self.serve(session).await;
-                    self.say(&Link::Down);
+                    (self.listener)(&Link::Down);
                     match end {
                         End::Stopped => return,
                         End::Lost(error) => error.to_string(),
@@ -250,7 +229,7 @@ impl Worker {
             }
             // Engines that lost the same broker must not come back in step.
             let after = backoff.mul_f64(0.5 + self.entropy.fraction() / 2.0);
-            self.say(&Link::Retrying { reason, after });
+            (self.listener)(&Link::Retrying { reason, after });
             backoff = (backoff * 2).min(LAST_BACKOFF);
             tokio::select! {
                 () = sleep(after) => {}
@@ -262,12 +241,6 @@ impl Worker {
                 }
             }
         }
-    }
-
-    fn say(&self, link: &Link) {
-        // Only who waits for the first outcome reads this, so later ones may find nobody.
-        self.state.send_replace(Some(*link == Link::Up));
-        (self.listener)(link);
     }
 
     async fn open(&self) -> Result<Session<Ticket>, ConnectError> {
@@ -328,14 +301,14 @@ impl Worker {
             (self.settings.topics.constraints(), QoS::AtLeastOnce),
             (marker.clone(), QoS::AtLeastOnce),
         ])?;
-        let mut flush_deadline = None;
+        let mut gathering_until = Some(Instant::now() + GATE_TIMEOUT);
+        let mut flush_until = None;
         loop {
             self.send_telemetry(session);
             let flushed = self.telemetry.is_empty() && session.is_idle();
-            if flush_deadline.is_some_and(|at| flushed || Instant::now() >= at) {
+            if flush_until.is_some_and(|at| flushed || Instant::now() >= at) {
                 return self.take_leave(session).await;
             }
-            let (gate_until, flush_until) = (self.gate.deadline(), flush_deadline);
             let until = |at: Option<Instant>| async move {
                 match at {
                     Some(at) => sleep_until(at).await,
@@ -343,31 +316,37 @@ impl Worker {
                 }
             };
             tokio::select! {
-                happened = session.next() => self.happened(happened?, session, &marker, gate).await,
+                happened = session.next() => {
+                    if self.happened(happened?, session, &marker).await {
+                        gathering_until = None;
+                        let _ = self.inputs.send(Input::Gathered(gate)).await;
+                    }
+                }
                 () = self.telemetry.filled(), if session.has_room() => {}
                 Some(Forget { key, message }) = self.to_forget.recv(), if session.has_room() => {
                     let _ = session.publish(message, Ticket::Forget(key));
                 }
-                () = until(gate_until) => {
-                    if self.gate.expire() {
-                        tracing::warn!("the broker has not sent its constraints within 2 s; those that are known hold");
-                    }
+                () = until(gathering_until) => {
+                    tracing::warn!("the broker has not said within 2 s that all of its constraints are here (may this engine publish to {marker}?); what has come holds");
+                    gathering_until = None;
+                    self.gate.open(gate);
+                    let _ = self.inputs.send(Input::Gathered(gate)).await;
                 }
                 () = until(flush_until) => {}
-                () = asked_to_stop(&mut self.stopped), if flush_deadline.is_none() => {
-                    flush_deadline = Some(Instant::now() + FLUSH_TIMEOUT);
+                () = asked_to_stop(&mut self.stopped), if flush_until.is_none() => {
+                    flush_until = Some(Instant::now() + FLUSH_TIMEOUT);
                 }
             }
         }
     }
 
+    /// Deals with what happened; `true` if the broker has sent all that it had retained.
     async fn happened(
         &self,
         happened: Happened<Ticket>,
         session: &mut Session<Ticket>,
         marker: &str,
-        gate: u64,
-    ) {
+    ) -> bool {
         match happened {
             Happened::Acknowledged(Ticket::Telemetry(queued)) => {
                 self.telemetry.delivered(queued.run);
@@ -385,9 +364,7 @@ impl Worker {
                 }
                 let _ = session.publish(Message::passing(marker.to_owned(), "sync"), Ticket::Other);
             }
-            Happened::Received(publish) if publish.topic == marker => {
-                let _ = self.inputs.send(Input::Gathered(gate)).await;
-            }
+            Happened::Received(publish) if publish.topic == marker => return true,
             Happened::Received(publish) => {
                 let input = Input::Received {
                     topic: publish.topic,
@@ -397,6 +374,7 @@ impl Worker {
                 let _ = self.inputs.send(input).await;
             }
         }
+        false
     }
 
     fn send_telemetry(&self, session: &mut Session<Ticket>) {

@@ -83,7 +83,7 @@ pub(super) struct Constraints {
     pub(super) topics: Topics,
     pub(super) gate: Arc<Gate>,
     pub(super) refused: Arc<Refused>,
-    pub(super) forget: mpsc::UnboundedSender<Forget>,
+    pub(super) forget: mpsc::Sender<Forget>,
     retry: Duration,
     state: State,
     log: Log,
@@ -116,7 +116,7 @@ impl Constraints {
         clock: Arc<dyn Clock>,
         topics: Topics,
         gate: Arc<Gate>,
-        forget: mpsc::UnboundedSender<Forget>,
+        forget: mpsc::Sender<Forget>,
     ) -> Self {
         let mut state = State::default();
         for constraint in control.constraints() {
@@ -174,8 +174,9 @@ impl Constraints {
                 }
             },
             Input::Gathered(gate) => {
-                let gathered = self.state.gathering.take().unwrap_or_default();
-                self.apply(gathered).await;
+                if let Some(gathered) = self.state.gathering.take() {
+                    self.apply(gathered).await;
+                }
                 self.gate.open(gate);
             }
             Input::Disconnected => {
@@ -386,8 +387,12 @@ impl Constraints {
             *self.state.echoes.entry(topic.clone()).or_default() += 1;
             let message = Message::retained(topic, payload);
             let key = key.clone();
-            // Whoever takes these lives as long as the connector.
-            let _ = self.forget.send(Forget { key, message });
+            if self.forget.try_send(Forget { key, message }).is_err() {
+                // It stays owed, so the next connection makes up for it.
+                tracing::warn!(
+                    "too many constraints end at once: the broker goes on holding one for now"
+                );
+            }
         }
     }
 

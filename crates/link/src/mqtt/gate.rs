@@ -52,19 +52,12 @@ impl Gate {
     }
 
     /// Opens it if it has been closed for as long as it may.
-    pub(super) fn expire(&self) -> bool {
+    pub(super) fn expire(&self) {
         let mut state = self.state.lock();
-        let is_over = state.closed_until.is_some_and(|at| at <= Instant::now());
-        if is_over {
+        if state.closed_until.is_some_and(|at| at <= Instant::now()) {
             state.closed_until = None;
             self.control.set_gate(false);
         }
-        is_over
-    }
-
-    /// Until when it is closed at the latest, if it is.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.state.lock().closed_until
     }
 }
 

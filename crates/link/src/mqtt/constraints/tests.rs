@@ -69,14 +69,14 @@ struct Bench {
     fake: Arc<Fake>,
     gate: Arc<Gate>,
     constraints: Constraints,
-    forgotten: mpsc::UnboundedReceiver<Forget>,
+    forgotten: mpsc::Receiver<Forget>,
 }
 
 impl Bench {
     fn new() -> Self {
         let fake = Arc::new(Fake::default());
         let gate = Arc::new(Gate::new(fake.clone()));
-        let (forget, forgotten) = mpsc::unbounded_channel();
+        let (forget, forgotten) = mpsc::channel(64);
         let constraints = Constraints::new(
             fake.clone(),
             Arc::new(StandingClock),
@@ -177,6 +177,21 @@ async fn what_is_retained_is_applied_before_the_gate_opens_and_before_what_came_
             "gate false",
         ]
     );
+}
+
+#[tokio::test]
+async fn what_comes_after_the_time_for_gathering_is_applied_at_once() {
+    let mut bench = Bench::new();
+    bench.connect(&[]).await;
+    bench.receive(TASK, PAUSE, true).await;
+    assert_eq!(bench.fake.constraints().len(), 1);
+    bench
+        .clear_here("task:x", "pause", ConstraintChange::Cleared)
+        .await;
+    assert_eq!(bench.told().len(), 1);
+    // The broker's word that all is here comes late.
+    bench.constraints.take(Input::Gathered(1)).await;
+    assert_eq!(bench.constraints.state.owed.len(), 1);
 }
 
 #[tokio::test]
@@ -371,7 +386,7 @@ async fn a_constraint_that_cannot_be_stored_is_tried_again() {
         }
     }
     let full = Arc::new(Full(Fake::default(), AtomicU64::new(3)));
-    let (forget, _forgotten) = mpsc::unbounded_channel();
+    let (forget, _forgotten) = mpsc::channel(64);
     let gate = Arc::new(Gate::new(full.clone()));
     let mut constraints = Constraints::new(
         full.clone(),

@@ -1,0 +1,241 @@
+//! Constraints by broker and by API at once, and brokers that want to know who comes.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::broker::{Ear, Mosquitto, free_port, retain};
+use super::control::{GLOBAL, PAUSE, UP, connected};
+use crate::harness::Site;
+
+fn in_force(site: &Site) -> Vec<String> {
+    let page = site.json(["constraint", "list"]);
+    let items = page["items"].as_array().expect("a list");
+    let text = |item: &Value, key: &str| item[key].as_str().expect("a text").to_owned();
+    items
+        .iter()
+        .map(|item| format!("{} {}", text(item, "scope"), text(item, "type")))
+        .collect()
+}
+
+/// What the broker retains below this filter.
+fn retained(port: u16) -> Vec<String> {
+    let mut ear = Ear::to(port, "cascade/constraints/#");
+    // What is retained comes before what is published after the subscription.
+    super::broker::publish(port, &["-t", "cascade/constraints/end", "-n"]);
+    ear.wait_for(&["0 cascade/constraints/end"]);
+    ear.heard.pop();
+    ear.heard.sort();
+    ear.heard.clone()
+}
+
+#[test]
+fn what_is_cleared_here_or_expires_is_forgotten_there() {
+    let (site, broker) = (Site::new(), Mosquitto::start());
+    let port = broker.port;
+    let mut engine = connected(&site, port);
+    retain(port, GLOBAL, PAUSE);
+    engine.wait_for("pause-global");
+    assert_eq!(retained(port), [format!("1 {GLOBAL} {PAUSE}")]);
+    let mut ear = Ear::to(port, GLOBAL);
+    assert_eq!(ear.next(), format!("1 {GLOBAL} {PAUSE}"));
+    site.ok(["resume"]);
+    assert_eq!(ear.next(), format!("0 {GLOBAL} "));
+    assert_eq!(retained(port), Vec::<String>::new());
+    let port_text = port.to_string();
+    site.ok(["pause", "--ttl", "1", "--via", "mqtt", "--port", &port_text]);
+    engine.wait_for("global: pause for");
+    let id = site.request(["core.noop"]);
+    engine.wait_for("global: pause expired");
+    assert_eq!(site.ended(&id)["status"], "completed");
+    ear.next();
+    assert_eq!(ear.next(), format!("0 {GLOBAL} "));
+    assert_eq!(in_force(&site), Vec::<String>::new());
+    assert_eq!(engine.stop().0, 0);
+    assert_eq!(retained(port), Vec::<String>::new());
+}
+
+#[test]
+fn the_command_line_publishes_what_clients_in_the_field_read() {
+    let (site, broker) = (Site::new(), Mosquitto::start());
+    let port = broker.port.to_string();
+    let via = |verb: &[&str]| {
+        let rest = ["--via", "mqtt", "--port", port.as_str()];
+        site.ok(verb.iter().copied().chain(rest));
+    };
+    let topic = "cascade/constraints/task/noop";
+    let message = |text: &str| -> Value {
+        let (_, payload) = text.split_once('{').expect("an object");
+        serde_json::from_str(&format!("{{{payload}")).expect("JSON")
+    };
+    // No engine is there.
+    via(&["set-limit", "--scope", "task:noop", "--concurrency", "0"]);
+    via(&["pause", "task:noop", "--reason", "deploy"]);
+    let kept = retained(broker.port);
+    assert_eq!(kept.len(), 3, "{kept:?}");
+    let pause = message(&kept[0]);
+    assert!(
+        kept[0].starts_with(&format!(
+            r#"1 {topic} {{"id": "pause-task:noop", "scope": "task:noop", "type": "pause", "params": {{}}, "expires_at": null, "reason": "deploy""#
+        )),
+        "{}",
+        kept[0]
+    );
+    assert!(
+        kept[1].starts_with(&format!("1 {topic}/~concurrency ")),
+        "{}",
+        kept[1]
+    );
+    assert_eq!(message(&kept[1])["params"]["limit"], 0);
+    assert!(
+        kept[2].starts_with(&format!("1 {topic}/~pause ")),
+        "{}",
+        kept[2]
+    );
+    assert_eq!(message(&kept[2]), pause);
+    // A pause ends, and the limit of the same scope stays, also for an engine that comes only now.
+    via(&["resume", "task:noop"]);
+    let mut engine = connected(&site, broker.port);
+    engine.seen_or_wait("concurrency-task:noop");
+    assert_eq!(in_force(&site), ["task:noop concurrency"]);
+    via(&["resume", "task:noop", "--all"]);
+    engine.wait_for("task:noop: at most 0 at once cleared");
+    assert_eq!(site.done(["core.noop"])["status"], "completed");
+    assert_eq!(retained(broker.port), Vec::<String>::new());
+    assert_eq!(engine.stop().0, 0);
+}
+
+#[test]
+fn a_broker_that_lets_the_engine_publish_nothing_of_its_own() {
+    let site = Site::new();
+    let rights = site.path().join("rights");
+    std::fs::write(&rights, "topic readwrite cascade/constraints/#\n").expect("written");
+    let settings = format!(
+        "allow_anonymous true\nacl_file {}\nuser root\n",
+        rights.display()
+    );
+    let broker = Mosquitto::start_on(free_port(), &settings);
+    retain(broker.port, GLOBAL, PAUSE);
+    let mut engine = connected(&site, broker.port);
+    engine.seen_or_wait("within 2 s");
+    engine.seen_or_wait("pause-global");
+    retain(broker.port, GLOBAL, "");
+    engine.wait_for("global: pause cleared");
+    assert_eq!(site.done(["core.noop"])["status"], "completed");
+    assert_eq!(engine.stop().0, 0);
+}
+
+/// A key and a certificate for it, signed by `ca` or by itself.
+fn certificate(folder: &Path, name: &str, signed_by: Option<&str>) {
+    let run = |arguments: &str| {
+        let status = Command::new("openssl")
+            .args(arguments.split(' '))
+            .current_dir(folder)
+            .output()
+            .expect("openssl starts; scripts/setup.sh installs it");
+        assert!(status.status.success(), "openssl {arguments}: {status:?}");
+    };
+    let key = format!(
+        "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {name}.key -subj /CN={name}"
+    );
+    match signed_by {
+        None => run(&format!("req -x509 {key} -out {name}.pem -days 2")),
+        Some(ca) => {
+            std::fs::write(folder.join("names"), "subjectAltName=DNS:localhost\n")
+                .expect("written");
+            run(&format!("req {key} -out {name}.csr"));
+            run(&format!(
+                "x509 -req -in {name}.csr -CA {ca}.pem -CAkey {ca}.key -CAcreateserial -days 2 -extfile names -out {name}.pem"
+            ));
+        }
+    }
+}
+
+#[test]
+fn a_broker_that_asks_for_tls_a_certificate_and_a_password() {
+    let site = Site::new();
+    let folder = site.path().to_owned();
+    certificate(&folder, "ca", None);
+    for name in ["server", "client"] {
+        certificate(&folder, name, Some("ca"));
+    }
+    let file = |name: &str| folder.join(name).display().to_string();
+    std::fs::write(folder.join("password"), "secret\n").expect("written");
+    let made = Command::new("mosquitto_passwd")
+        .args(["-b", "-c", &file("users"), "ada", "secret"])
+        .status()
+        .expect("mosquitto_passwd starts; scripts/setup.sh installs it");
+    assert!(made.success(), "{made}");
+    let settings = format!(
+        "cafile {}\ncertfile {}\nkeyfile {}\nrequire_certificate true\nallow_anonymous false\npassword_file {}\nuser root\n",
+        file("ca.pem"),
+        file("server.pem"),
+        file("server.key"),
+        file("users")
+    );
+    let broker = Mosquitto::start_on(free_port(), &settings);
+    let port = broker.port.to_string();
+    let (ca, cert, key, password) = (
+        file("ca.pem"),
+        file("client.pem"),
+        file("client.key"),
+        file("password"),
+    );
+    let variables = [
+        ("CAMSHAFT__MQTT__HOST", "localhost"),
+        ("CAMSHAFT__MQTT__PORT", port.as_str()),
+        ("CAMSHAFT__MQTT__USER", "ada"),
+        ("CAMSHAFT__MQTT__PASSWORD__FILE", password.as_str()),
+        ("CAMSHAFT__MQTT__TLS__CA", ca.as_str()),
+        ("CAMSHAFT__MQTT__TLS__CERT", cert.as_str()),
+        ("CAMSHAFT__MQTT__TLS__KEY", key.as_str()),
+    ];
+    let mut engine = site.up_with(&[], &variables);
+    engine.seen_or_wait(UP);
+    let by_cli = [
+        "pause",
+        "--via",
+        "mqtt",
+        "--host",
+        "localhost",
+        "--port",
+        &port,
+        "--user",
+        "ada",
+    ];
+    let with_tls = [
+        "--tls-ca",
+        &ca,
+        "--tls-cert",
+        &cert,
+        "--tls-key",
+        &key,
+        "--password-file",
+    ];
+    site.ok(by_cli.iter().chain(&with_tls).chain(&[password.as_str()]));
+    engine.wait_for("pause-global");
+    // A wrong password, and no trust.
+    std::fs::write(folder.join("wrong"), "Secret").expect("written");
+    let wrong = file("wrong");
+    let refused = site.run(by_cli.iter().chain(&with_tls).chain(&[wrong.as_str()]));
+    assert_eq!(refused.status.code(), Some(3));
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        error.contains("refuses the connection: not authorised"),
+        "{error}"
+    );
+    let strangers = [
+        "--tls-ca",
+        &cert,
+        "--tls-cert",
+        &cert,
+        "--tls-key",
+        &key,
+        "--password-file",
+        &password,
+    ];
+    let refused = site.run(by_cli.iter().chain(&strangers));
+    assert_eq!(refused.status.code(), Some(3), "{refused:?}");
+    assert_eq!(engine.stop().0, 0);
+}
