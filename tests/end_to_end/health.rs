@@ -172,19 +172,6 @@ fn a_sensor_process_that_ends_is_named() {
     );
 }
 
-#[test]
-fn metrics_count_what_happened() {
-    let site = Site::new();
-    let _engine = site.up();
-    site.ok(["run", "core.noop"]);
-    let text = site.http("GET", "/metrics", &[], b"").text();
-    assert!(
-        text.lines()
-            .any(|line| line.starts_with("camshaft_") && line.ends_with(" 1")),
-        "{text}"
-    );
-}
-
 /// The leaders of this process's group and session are then outside, and have the number 0.
 #[test]
 fn an_engine_runs_in_a_pid_namespace_of_its_own() {

@@ -10,6 +10,7 @@
     reason = "what a failed test leaves behind is said where the test runner shows it"
 )]
 
+mod collector;
 mod config;
 mod control;
 mod control_again;
@@ -24,6 +25,7 @@ mod health;
 mod http;
 mod lifecycle;
 mod logs;
+mod metrics;
 mod mqtt;
 mod packs;
 mod pipeline;
@@ -32,5 +34,6 @@ mod rules;
 mod runtimes;
 mod screen;
 mod sensors;
+mod traces;
 mod watching;
 mod workflows;

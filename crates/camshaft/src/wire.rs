@@ -16,6 +16,7 @@ use camshaft_engine::driver::timers::Timers;
 use camshaft_engine::{Engine, Recovery, Settings, TokenSigner, World};
 use camshaft_link::bus::Bus;
 use camshaft_link::mqtt::{Listener, MqttSensors};
+use camshaft_link::otlp;
 use camshaft_link::tracing_sink::TracingSink;
 use camshaft_model::definition::{Catalog, Pack};
 use camshaft_model::notice::Subscriber;
@@ -32,7 +33,7 @@ use camshaft_worker::{Worker, WorkerConfig};
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::{SystemClock, SystemEntropy};
-use crate::config::Config;
+use crate::config::{Config, Identity, host_name};
 use crate::connector::{self, Mqtt};
 use crate::data_dir::DataDir;
 use crate::exit::CliError;
@@ -86,6 +87,8 @@ pub struct System {
     data: DataDir,
     stop: watch::Sender<bool>,
     loops: Vec<tokio::task::JoinHandle<()>>,
+    bus: Arc<Bus>,
+    export: Option<otlp::Export>,
 }
 
 /// The database of a data directory.
@@ -141,6 +144,7 @@ impl System {
         let mut mqtt = Mqtt::prepare(brokers, &bus, clock.clone()).await?;
         let broker = mqtt.as_ref().map(|mqtt| mqtt.settings().broker.clone());
         native = connector::with_publish(native, broker.clone());
+        let export = start_traces(&config, &data, &store, &bus)?;
         let secrets = config
             .read_secrets(|name| std::env::var(name).ok())
             .map_err(invalid_configuration)?;
@@ -249,6 +253,8 @@ impl System {
             data,
             stop,
             loops,
+            bus,
+            export,
         })
     }
 
@@ -282,6 +288,11 @@ impl System {
         &self.data
     }
 
+    /// What tells of everything that was committed.
+    pub const fn bus(&self) -> &Arc<Bus> {
+        &self.bus
+    }
+
     /// The database.
     pub fn store(&self) -> &Arc<SqliteStore> {
         &self.store
@@ -304,6 +315,10 @@ impl System {
         }
         self.store.close();
         self.engine.close();
+        // Nothing is committed any more, so nothing more is told.
+        if let Some(export) = self.export.take() {
+            export.stop(self.config.otlp.flush).await;
+        }
     }
 }
 
@@ -324,6 +339,31 @@ impl Drop for System {
         self.store.close();
         self.engine.interrupt_all(Duration::ZERO);
     }
+}
+
+/// Has traces exported, if the configuration or the environment says where to.
+fn start_traces(
+    config: &Config,
+    data: &DataDir,
+    store: &Arc<SqliteStore>,
+    bus: &Bus,
+) -> Result<Option<otlp::Export>, CliError> {
+    let host = host_name();
+    let identity = Identity {
+        instance: data.instance(),
+        host: &host,
+    };
+    let settings = config
+        .otlp_settings(&identity, |name| std::env::var(name).ok())
+        .map_err(invalid_configuration)?;
+    let Some(settings) = settings else {
+        return Ok(None);
+    };
+    let (traces, export) = otlp::Traces::start(settings, store.clone()).map_err(|error| {
+        CliError::new(ErrorCode::InvalidConfiguration, format!("otlp: {error}"))
+    })?;
+    bus.subscribe(traces);
+    Ok(Some(export))
 }
 
 fn kill_survivors(data: &DataDir) {

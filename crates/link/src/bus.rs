@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use camshaft_model::notice::{Notice, Publish, Subscriber};
+use camshaft_model::notice::{Loss, Losses, Notice, Publish, Subscriber};
 use parking_lot::RwLock;
 
 /// See the module.
@@ -37,19 +37,17 @@ impl Bus {
         };
         *subscribers = subscribers.iter().cloned().chain([entry]).collect();
     }
+}
 
-    /// Each subscriber and how often it has panicked.
-    pub fn panics(&self) -> Vec<(String, u64)> {
-        self.subscribers
-            .read()
-            .iter()
-            .map(|entry| {
-                (
-                    entry.subscriber.name().to_owned(),
-                    entry.panics.load(Ordering::Relaxed),
-                )
-            })
-            .collect()
+impl Losses for Bus {
+    fn losses(&self) -> Vec<Loss> {
+        let loss = |entry: &Entry| Loss {
+            sink: entry.subscriber.name().to_owned(),
+            panics: entry.panics.load(Ordering::Relaxed),
+            dropped: entry.subscriber.dropped(),
+            refused: entry.subscriber.refused(),
+        };
+        self.subscribers.read().iter().map(loss).collect()
     }
 }
 
@@ -124,9 +122,11 @@ mod tests {
         bus.publish(&notice);
         bus.publish(&notice);
         assert_eq!(counting.0.load(Ordering::Relaxed), 2);
-        assert_eq!(
-            bus.panics(),
-            [("panicking".to_owned(), 2), ("counting".to_owned(), 0)]
-        );
+        let losses = bus.losses();
+        let panics: Vec<_> = losses
+            .iter()
+            .map(|loss| (&*loss.sink, loss.panics))
+            .collect();
+        assert_eq!(panics, [("panicking", 2), ("counting", 0)]);
     }
 }

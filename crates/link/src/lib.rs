@@ -7,4 +7,5 @@
 
 pub mod bus;
 pub mod mqtt;
+pub mod otlp;
 pub mod tracing_sink;

@@ -21,6 +21,7 @@ pub mod run;
 pub mod scope;
 pub mod step_event;
 pub mod timestamp;
+pub mod trace_context;
 
 pub use constraint::{
     Constraint, ConstraintChange, ConstraintError, ConstraintKey, ConstraintType, Rate, Terms, Via,
@@ -38,6 +39,7 @@ pub use run::{Inquiry, InquiryStatus, RunRecord, TakenFrom, TaskRecord, TaskRef}
 pub use scope::{Scope, ScopeError, ScopeKind, ScopeMatcher};
 pub use step_event::{StepEvent, StepEventDraft, StepEventType, StepScope};
 pub use timestamp::Timestamp;
+pub use trace_context::TraceContext;
 
 /// A JSON object: parameters, payloads, results.
 pub type Object = serde_json::Map<String, serde_json::Value>;

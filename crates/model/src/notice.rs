@@ -32,6 +32,35 @@ pub trait Subscriber: Send + Sync {
 
     /// Takes one notice.
     fn notice(&self, notice: &Notice);
+
+    /// How many pieces of telemetry it could not deliver since the start.
+    fn dropped(&self) -> u64 {
+        0
+    }
+
+    /// How many messages from outside it could make nothing of.
+    fn refused(&self) -> u64 {
+        0
+    }
+}
+
+/// What telemetry has lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// The subscriber.
+    pub sink: String,
+    /// How often it panicked over a notice.
+    pub panics: u64,
+    /// See [`Subscriber::dropped`].
+    pub dropped: u64,
+    /// See [`Subscriber::refused`].
+    pub refused: u64,
+}
+
+/// Whoever knows what every sink has lost.
+pub trait Losses: Send + Sync {
+    /// One entry for each sink.
+    fn losses(&self) -> Vec<Loss>;
 }
 
 /// The publisher's side of the bus.

@@ -1,13 +1,13 @@
-//! The server's ear on the in-process bus: it counts what happens and wakes whoever follows a run.
+//! The server's ear on the in-process bus: it wakes whoever follows a run.
 //!
 //! What travels here are hints, a few bytes each, and never the lines themselves. A follower reads
 //! lines from the database, where ids rise in the order of commits; so one that lags behind a full
 //! channel, or hears of commits out of order, misses nothing and sees nothing twice.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use camshaft_model::notice::{Notice, Subscriber};
-use camshaft_model::{EnforcementOutcome, ExecutionId, Status};
+use camshaft_model::{ExecutionId, Status};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
@@ -27,12 +27,6 @@ struct Hint {
 pub struct Feed {
     hints: broadcast::Sender<Hint>,
     newest: AtomicI64,
-    pub(crate) events: AtomicU64,
-    pub(crate) step_events: AtomicU64,
-    /// Requested, failed, skipped.
-    pub(crate) enforcements: [AtomicU64; 3],
-    /// In the order of [`Status::ALL`].
-    pub(crate) executions: [AtomicU64; Status::ALL.len()],
 }
 
 impl Default for Feed {
@@ -47,10 +41,6 @@ impl Feed {
         Self {
             hints: broadcast::Sender::new(HINT_CAPACITY),
             newest: AtomicI64::new(0),
-            events: AtomicU64::new(0),
-            step_events: AtomicU64::new(0),
-            enforcements: Default::default(),
-            executions: Default::default(),
         }
     }
 
@@ -75,10 +65,6 @@ impl Feed {
     }
 }
 
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
-
 impl Subscriber for Feed {
     fn name(&self) -> &str {
         "http"
@@ -86,17 +72,8 @@ impl Subscriber for Feed {
 
     fn notice(&self, notice: &Notice) {
         match notice {
-            Notice::Event(_) => count(&self.events),
-            Notice::Enforcement(enforcement) => count(match enforcement.outcome {
-                EnforcementOutcome::Requested { .. } => &self.enforcements[0],
-                EnforcementOutcome::Failed { .. } => &self.enforcements[1],
-                EnforcementOutcome::Skipped { .. } => &self.enforcements[2],
-            }),
             Notice::Execution(execution) => {
                 let status = execution.state.status;
-                if let Some(position) = Status::ALL.iter().position(|s| *s == status) {
-                    count(&self.executions[position]);
-                }
                 if status.is_terminal() || status == Status::Requested {
                     self.hint(Hint {
                         root: execution.spec.root,
@@ -105,14 +82,13 @@ impl Subscriber for Feed {
                 }
             }
             Notice::Step(line) => {
-                count(&self.step_events);
                 self.newest.fetch_max(line.id, Ordering::AcqRel);
                 self.hint(Hint {
                     root: line.execution_id,
                     line: Some(line.id),
                 });
             }
-            Notice::Constraint { .. } => {}
+            Notice::Event(_) | Notice::Enforcement(_) | Notice::Constraint { .. } => {}
         }
     }
 }
@@ -195,10 +171,7 @@ mod tests {
         );
         feed.notice(&line(3, 1));
         assert!(wakes(&mut hints, 2));
-        assert_eq!(
-            (feed.newest(), feed.step_events.load(Ordering::Relaxed)),
-            (3, 3)
-        );
+        assert_eq!(feed.newest(), 3);
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod sse;
 mod state;
 
 pub use feed::Feed;
+pub use metrics::{Counted, Metrics};
 pub use openapi::openapi_json;
 pub use packs::{PackError, PackService};
 pub use problem::{Problem, ProblemItem};

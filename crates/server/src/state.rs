@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::auth::Operators;
 use crate::feed::Feed;
+use crate::metrics::Metrics;
 use crate::packs::PackService;
 
 /// What whoever has the token of the data directory is called.
@@ -78,16 +79,19 @@ pub struct Parts {
     pub(crate) engine: Engine,
     pub(crate) packs: Arc<dyn PackService>,
     pub(crate) feed: Arc<Feed>,
+    pub(crate) metrics: Option<Metrics>,
     pub(crate) operators: Operators,
     pub(crate) config: ServerConfig,
 }
 
 impl Api {
-    /// The state behind the routes. `feed` must be subscribed to the bus that the engine publishes on.
+    /// The state behind the routes. `feed` must be subscribed to the bus that the engine publishes on;
+    /// without `metrics` there are none.
     pub fn new(
         engine: Engine,
         packs: Arc<dyn PackService>,
         feed: Arc<Feed>,
+        metrics: Option<Metrics>,
         config: ServerConfig,
     ) -> Self {
         let operators = Operators::new(&config.token, &config.named_tokens);
@@ -95,6 +99,7 @@ impl Api {
             engine,
             packs,
             feed,
+            metrics,
             operators,
             config,
         }))

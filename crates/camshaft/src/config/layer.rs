@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use camshaft_model::definition::decode::Cursor;
 
-use super::{Config, LogFormat, LogLevel, mqtt, secret, token};
+use super::{Config, LogFormat, LogLevel, mqtt, otlp, secret, token};
 
 const MAX_SLOTS: u32 = 4_096;
 const MAX_RESOURCE: u32 = 1_000_000;
 const MAX_DEPTH: u32 = 10_000;
+const MAX_ACTIONS: usize = 10_000;
 
 const LEVELS: &[(&str, LogLevel)] = &[
     ("trace", LogLevel::Trace),
@@ -63,6 +64,12 @@ pub(super) fn apply(root: &Cursor<'_>, config: &mut Config) {
     }
     if let Some(cursor) = fields.optional("log") {
         log(&cursor, config);
+    }
+    if let Some(cursor) = fields.optional("metrics") {
+        metrics(&cursor, config);
+    }
+    if let Some(cursor) = fields.optional("otlp") {
+        otlp::apply(&cursor, config);
     }
     fields.finish();
 }
@@ -189,11 +196,30 @@ fn log(cursor: &Cursor<'_>, config: &mut Config) {
     fields.finish();
 }
 
+fn metrics(cursor: &Cursor<'_>, config: &mut Config) {
+    let Some(mut fields) = cursor.fields() else {
+        return;
+    };
+    set(
+        &mut config.metrics.enabled,
+        fields
+            .optional("enabled")
+            .and_then(|cursor| cursor.boolean()),
+    );
+    set(
+        &mut config.metrics.actions,
+        fields
+            .optional("actions")
+            .and_then(|cursor| cursor.integer(0..=MAX_ACTIONS)),
+    );
+    fields.finish();
+}
+
 fn path(cursor: &Cursor<'_>) -> Option<PathBuf> {
     cursor.filled_text().map(PathBuf::from)
 }
 
-fn longer_than_zero(cursor: &Cursor<'_>) -> Option<Duration> {
+pub(super) fn longer_than_zero(cursor: &Cursor<'_>) -> Option<Duration> {
     let duration = cursor.duration()?;
     if duration.is_zero() {
         cursor.problem("must be longer than 0");

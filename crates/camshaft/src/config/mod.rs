@@ -7,11 +7,13 @@
 
 mod layer;
 mod mqtt;
+mod otlp;
 mod secret;
 mod token;
 mod variable;
 
 pub use mqtt::{Brokers, Embedded, Mqtt, Tls};
+pub use otlp::{Identity, Otlp};
 pub use secret::SecretSource;
 pub use token::TokenSource;
 
@@ -67,6 +69,17 @@ pub const KEYS: &[&str] = &[
     "broker.password.file",
     "log.level",
     "log.format",
+    "metrics.enabled",
+    "metrics.actions",
+    "otlp.endpoint",
+    "otlp.headers.*.env",
+    "otlp.headers.*.file",
+    "otlp.timeout",
+    "otlp.interval",
+    "otlp.batch_spans",
+    "otlp.queue_spans",
+    "otlp.resource.*",
+    "otlp.flush",
 ];
 
 /// The configuration, complete.
@@ -92,6 +105,10 @@ pub struct Config {
     pub broker: Embedded,
     /// The log.
     pub log: Log,
+    /// The metrics.
+    pub metrics: Metrics,
+    /// Where traces go.
+    pub otlp: Otlp,
 }
 
 /// The HTTP API.
@@ -142,6 +159,15 @@ pub struct Log {
     pub level: LogLevel,
     /// How lines are written.
     pub format: LogFormat,
+}
+
+/// The metrics.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metrics {
+    /// Whether `/metrics` is served and what it needs is counted.
+    pub enabled: bool,
+    /// So many actions have metrics of their own; the rest share one.
+    pub actions: usize,
 }
 
 /// How severe a line of the log is.
@@ -237,11 +263,16 @@ impl Default for Config {
                 level: LogLevel::Info,
                 format: LogFormat::Text,
             },
+            metrics: Metrics {
+                enabled: true,
+                actions: 200,
+            },
+            otlp: Otlp::default(),
         }
     }
 }
 
-fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     rustix::system::uname()
         .nodename()
         .to_string_lossy()

@@ -23,7 +23,9 @@ fn every_key_is_read() {
          engine: { max_depth: 4, run_memory_bytes: 7MiB, drain: 6s }\n\
          secrets: { a: { env: A }, b: { file: /b } }\n\
          env_allow: [HOME]\n\
-         log: { level: debug, format: json }\n",
+         log: { level: debug, format: json }\n\
+         metrics: { enabled: false, actions: 7 }\n\
+         otlp: { endpoint: 'http://c', headers: { X-Key: { env: K } }, timeout: 1s, interval: 2s, batch_spans: 3, queue_spans: 4, resource: { a.b: c }, flush: 5s }\n",
     );
     assert_eq!(problems, "");
     assert_eq!(
@@ -66,6 +68,19 @@ fn every_key_is_read() {
         (config.log.level, config.log.format),
         (LogLevel::Debug, LogFormat::Json)
     );
+    let metrics = config.metrics;
+    assert_eq!((metrics.enabled, metrics.actions), (false, 7));
+    let otlp = Otlp {
+        endpoint: Some("http://c".to_owned()),
+        headers: [("x-key".to_owned(), SecretSource::Env("K".to_owned()))].into(),
+        timeout: Some(Duration::from_secs(1)),
+        interval: Some(Duration::from_secs(2)),
+        batch_spans: Some(3),
+        queue_spans: Some(4),
+        resource: [("a.b".to_owned(), "c".to_owned())].into(),
+        flush: Duration::from_secs(5),
+    };
+    assert_eq!(config.otlp, otlp);
 }
 
 #[test]

@@ -10,11 +10,12 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use camshaft_model::ErrorCode;
+use camshaft_model::notice::Subscriber;
 use camshaft_server::{Feed, NamedToken};
 use camshaft_worker::runtime::native::NativeRegistry;
 use tokio::sync::oneshot;
 
-use super::{api, arm_crash_point, listen, pack_error};
+use super::{api, arm_crash_point, counted, listen, pack_error};
 use crate::command::local::{Guest, GuestOptions};
 use crate::config::{self, Config, Overrides};
 use crate::connector;
@@ -82,6 +83,8 @@ async fn host(
     let (listener, address) = listen(loopback).await?;
     let url = format!("http://{address}");
     let feed = Arc::new(Feed::new());
+    let mut subscribers: Vec<Arc<dyn Subscriber>> = vec![feed.clone()];
+    let counted = counted(&config, &mut subscribers);
     let mut folders: Vec<_> = config.packs_dir.iter().cloned().collect();
     if !options.packs.is_empty() {
         folders.clone_from(&options.packs);
@@ -93,7 +96,7 @@ async fn host(
         program: Program::default(),
         without_functions: false,
         api_url: url.clone(),
-        subscribers: vec![feed.clone()],
+        subscribers,
         on_link: connector::tell(Screen::standard()),
         part: Part::OnlyWhatIsAsked,
     })
@@ -115,7 +118,7 @@ async fn host(
         return Err(error);
     }
     let started_at = system.clock().now();
-    let router = camshaft_server::router(api(&system, packs, feed, started_at, tokens));
+    let router = camshaft_server::router(api(&system, packs, feed, counted, started_at, tokens));
     let (stop_server, server_stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(camshaft_server::serve(listener, router, async move {
         let _ = server_stopped.await;

@@ -17,7 +17,7 @@ use std::time::Duration;
 use camshaft_model::notice::Subscriber;
 use camshaft_model::port::store::{ExecutionFilter, PageRequest, Store};
 use camshaft_model::{ErrorCode, Status, Timestamp, crash, duration};
-use camshaft_server::{Api, Feed, Info, NamedToken, ServerConfig, WorkerInfo};
+use camshaft_server::{Api, Counted, Feed, Info, Metrics, NamedToken, ServerConfig, WorkerInfo};
 use camshaft_worker::runtime::native::NativeRegistry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -112,6 +112,7 @@ async fn serve(
         .transpose()?
         .map(Arc::new);
     let mut subscribers: Vec<Arc<dyn Subscriber>> = vec![feed.clone()];
+    let counted = counted(&config, &mut subscribers);
     if let Some(console) = &console {
         subscribers.push(console.clone());
     }
@@ -145,7 +146,14 @@ async fn serve(
             Err(error) => screen.error(&pack_error(folder, error)),
         }
     }
-    let router = camshaft_server::router(api(&system, packs.clone(), feed, started_at, tokens));
+    let router = camshaft_server::router(api(
+        &system,
+        packs.clone(),
+        feed,
+        counted,
+        started_at,
+        tokens,
+    ));
     let (stop_server, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(camshaft_server::serve(listener, router, async move {
         let _ = stopped.await;
@@ -213,10 +221,21 @@ async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {
     Ok((listener, address))
 }
 
+/// What adds up metrics, as one more subscriber, if the configuration wants any.
+fn counted(config: &Config, subscribers: &mut Vec<Arc<dyn Subscriber>>) -> Option<Arc<Counted>> {
+    let metrics = &config.metrics;
+    let counted = metrics
+        .enabled
+        .then(|| Arc::new(Counted::new(metrics.actions)))?;
+    subscribers.push(counted.clone());
+    Some(counted)
+}
+
 fn api(
     system: &System,
     packs: Arc<Packs>,
     feed: Arc<Feed>,
+    counted: Option<Arc<Counted>>,
     started_at: Timestamp,
     named_tokens: Vec<NamedToken>,
 ) -> Api {
@@ -226,6 +245,7 @@ fn api(
         system.engine().clone(),
         packs,
         feed,
+        counted.map(|counted| Metrics::new(counted, system.bus().clone())),
         ServerConfig {
             listen: config.api.listen,
             max_body_bytes: usize::try_from(config.api.max_body_bytes).unwrap_or(usize::MAX),

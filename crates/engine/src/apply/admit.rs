@@ -6,7 +6,7 @@ use camshaft_model::port::dispatch::Job;
 use camshaft_model::port::store::Change;
 use camshaft_model::{
     ExecutionId, ExecutionSpec, ExecutionState, Object, Status, StepEventDraft, StepEventType,
-    Timestamp, Transition,
+    Timestamp, TraceContext, Transition,
 };
 use serde_json::Value;
 use std::cmp::Reverse;
@@ -258,30 +258,13 @@ impl State {
             secrets,
             timeout: live.action.timeout,
             token: self.settings.signer.sign(&key),
-            trace_parent: trace_parent(live),
+            trace_parent: TraceContext::of_attempt(spec, live.state.attempt).to_string(),
             idempotency_key: spec
                 .idempotency_key
                 .clone()
                 .unwrap_or_else(|| spec.id.to_string()),
         }
     }
-}
-
-/// The W3C trace context of an attempt: the trace that came with the request, or one named by the
-/// run; the span is named by the execution and the attempt, so it is the same however often asked.
-fn trace_parent(live: &Live) -> String {
-    let trace = live
-        .spec
-        .trace_parent
-        .as_deref()
-        .and_then(|text| text.split('-').nth(1))
-        .filter(|id| id.len() == 32)
-        .map_or_else(|| live.spec.root.uuid().simple().to_string(), str::to_owned);
-    let low = live.spec.id.uuid().as_u128() as u64;
-    format!(
-        "00-{trace}-{:016x}-01",
-        low ^ u64::from(live.state.attempt).rotate_left(32)
-    )
 }
 
 impl Live {

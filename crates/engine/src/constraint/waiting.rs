@@ -58,6 +58,26 @@ impl Class {
         self.members.range((from, Unbounded)).copied()
     }
 
+    /// When the one that waits longest was asked for. Asked once for each priority that there is, because
+    /// within one the first has waited longest.
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
+        let mut oldest = None;
+        let mut first = self.members.first();
+        while let Some((Reverse(priority), at, _)) = first {
+            oldest = oldest.into_iter().chain([*at]).min();
+            let Some(below) = priority.checked_sub(1) else {
+                break;
+            };
+            let from = (
+                Reverse(below),
+                Timestamp::from_micros(i64::MIN),
+                ExecutionId::from_bytes([0; 16]),
+            );
+            first = self.members.range(from..).next();
+        }
+        oldest
+    }
+
     fn before(&self, place: &Place) -> usize {
         self.members.range(..place).count()
     }

@@ -3,6 +3,7 @@
 mod answer;
 mod constraints;
 mod error;
+mod load;
 mod request;
 mod runs;
 
@@ -38,6 +39,7 @@ pub use constraints::{ConstraintPreview, ConstraintUse};
 pub use error::ControlError;
 use error::key_reused;
 pub(crate) use error::{no_rule, unavailable};
+pub use load::{COUNTED_CONSTRAINTS, ConstraintLoad, Load};
 pub use request::{ExecutionRequest, Pinned, RequestAccepted, Requested};
 pub(crate) use runs::may_answer;
 pub use runs::{InquiryAnswer, RetryFrom};

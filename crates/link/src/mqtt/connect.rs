@@ -166,6 +166,10 @@ impl Subscriber for Connector {
         "mqtt constraints"
     }
 
+    fn refused(&self) -> u64 {
+        self.refused.count()
+    }
+
     fn notice(&self, notice: &Notice) {
         if let Notice::Constraint {
             constraint, change, ..

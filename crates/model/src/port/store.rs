@@ -117,6 +117,21 @@ pub enum Outcome {
     Refused(Refusal),
 }
 
+/// By how many transactions that share a commit the sizes of commits are told apart.
+pub const COMMIT_SIZES: [u64; 9] = [1, 2, 5, 10, 20, 50, 100, 500, 1_000];
+
+/// What has been committed since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Commits {
+    /// Transactions that were committed.
+    pub transactions: u64,
+    /// Commits that had more transactions than the bound before and at most so many as this one of
+    /// [`COMMIT_SIZES`]; the last is of those that had more than all.
+    pub by_size: [u64; COMMIT_SIZES.len() + 1],
+    /// Commits that failed.
+    pub failed: u64,
+}
+
 /// Why the store did not answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -238,6 +253,11 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// What is wrong.
     fn health(&self) -> Result<(), StoreError>;
+
+    /// What has been committed since the start; nothing where nobody counts.
+    fn commits(&self) -> Commits {
+        Commits::default()
+    }
 
     /// One execution.
     async fn execution(&self, id: ExecutionId) -> Result<Option<Execution>, StoreError>;

@@ -2,11 +2,11 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
-use crate::metrics;
+use crate::problem::Problem;
 use crate::state::Api;
 
 /// The process answers.
@@ -31,14 +31,17 @@ pub(super) async fn readyz(State(api): State<Api>) -> impl IntoResponse {
     )
 }
 
-/// Counts, in the text format of Prometheus.
-pub(super) async fn metrics(State(api): State<Api>) -> impl IntoResponse {
-    let page = metrics::render(&api.feed, &api.engine.health());
-    (
-        [(
-            header::CONTENT_TYPE,
-            "text/plain; version=0.0.4; charset=utf-8",
-        )],
-        page,
-    )
+/// Counts, in the text format of Prometheus, or as OpenMetrics for who prefers that.
+pub(super) async fn metrics(
+    State(api): State<Api>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, Problem> {
+    let Some(metrics) = &api.metrics else {
+        let off = Problem::not_found("endpoint '/metrics'");
+        return Err(off.hint("the configuration says metrics.enabled: false"));
+    };
+    let accept = headers.get(header::ACCEPT);
+    let accept = accept.and_then(|accept| accept.to_str().ok());
+    let (content_type, page) = metrics.page(&api.engine, &api.config.info, accept);
+    Ok(([(header::CONTENT_TYPE, content_type)], page))
 }

@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use camshaft_model::port::store::{
-    EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter, LargeValues, OnCommit,
+    Commits, EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter, LargeValues, OnCommit,
     PackRecord, PageRequest, StepEventFilter, Store, StoreError, Transaction, Violation,
 };
 use camshaft_model::run::CachedResult;
@@ -223,6 +223,10 @@ impl Store for SqliteStore {
 
     fn health(&self) -> Result<(), StoreError> {
         self.writer.health()
+    }
+
+    fn commits(&self) -> Commits {
+        self.writer.commits()
     }
 
     async fn execution(&self, id: ExecutionId) -> Result<Option<Execution>, StoreError> {

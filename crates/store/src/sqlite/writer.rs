@@ -15,11 +15,13 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use camshaft_model::port::store::{OnCommit, Outcome, StoreError, Transaction};
+use camshaft_model::port::store::{
+    COMMIT_SIZES, Commits, OnCommit, Outcome, StoreError, Transaction,
+};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -91,6 +93,9 @@ pub(super) enum Command {
 struct Health {
     stopped: AtomicBool,
     failure: Mutex<Option<StoreError>>,
+    transactions: AtomicU64,
+    commits_by_size: [AtomicU64; COMMIT_SIZES.len() + 1],
+    failed: AtomicU64,
 }
 
 /// Says so when the thread ends, also by a panic.
@@ -189,6 +194,16 @@ impl Writer {
             return Err(stopped());
         }
         self.health.failure.lock().clone().map_or(Ok(()), Err)
+    }
+
+    /// What was committed since the thread was started.
+    pub(super) fn commits(&self) -> Commits {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Commits {
+            transactions: read(&self.health.transactions),
+            by_size: self.health.commits_by_size.each_ref().map(read),
+            failed: read(&self.health.failed),
+        }
     }
 
     /// Stores what was submitted so far and ends the thread.
@@ -303,17 +318,24 @@ impl Loop {
     /// One durable commit of them all.
     fn commit<'j>(
         &mut self,
-        jobs: impl Iterator<Item = &'j Job>,
+        jobs: impl ExactSizeIterator<Item = &'j Job>,
     ) -> Result<Vec<Outcome>, StoreError> {
-        self.durably(|applier| {
+        let size = jobs.len() as u64;
+        let outcomes = self.durably(|applier| {
             jobs.map(|job| applier.apply(&job.transaction, &job.large))
                 .collect()
-        })
+        })?;
+        let health = &self.alive.0;
+        let class = COMMIT_SIZES.partition_point(|bound| *bound < size);
+        health.commits_by_size[class].fetch_add(1, Ordering::Relaxed);
+        health.transactions.fetch_add(size, Ordering::Relaxed);
+        Ok(outcomes)
     }
 
     /// Remembers that something could not be stored, and says so once for each cause: many may fail a
     /// second, and the log may be on the same disk.
     fn failed(&self, failure: &StoreError) {
+        self.alive.0.failed.fetch_add(1, Ordering::Relaxed);
         let known = self.alive.0.failure.lock().replace(failure.clone());
         if known.is_none_or(|known| known.to_string() != failure.to_string()) {
             tracing::error!(error = %failure, "commits fail; those that must not be lost are tried again");

@@ -195,6 +195,10 @@ impl Subscriber for Telemetry {
         "mqtt telemetry"
     }
 
+    fn dropped(&self) -> u64 {
+        self.inner.lock().outbox.dropped()
+    }
+
     fn notice(&self, notice: &Notice) {
         let at = self.clock.now();
         let mut inner = self.inner.lock();
