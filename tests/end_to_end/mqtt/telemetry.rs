@@ -190,3 +190,43 @@ fn ten_thousand_messages_leave_the_broker_in_the_process_before_the_end() {
     let mut ear = Ear::to(port, "cascade/telemetry/#");
     ten_thousand_messages(&site, engine, &mut ear);
 }
+
+#[test]
+fn a_task_with_items_runs_before_its_items_and_completes_after_them() {
+    let (site, broker) = (Site::new(), Mosquitto::start());
+    site.pack_file("t/pack.yaml", "ref: t\nversion: 1.0.0\n").pack_file(
+        "t/workflows/few.yaml",
+        "ref: t.few\ntasks:\n  each: { items: [1, 2], concurrency: 1, action: core.noop }\n  after: { needs: [each], action: core.noop }\n",
+    );
+    let engine = with_mosquitto(&site, broker.port);
+    let mut ear = Ear::to(broker.port, "cascade/telemetry/#");
+    let run = site.request(["t.few"]);
+    assert_eq!(site.ended(&run)["status"], "completed");
+    let mut told = Vec::new();
+    loop {
+        let (_, message) = read(&ear.next());
+        let body = &message["body"];
+        let item = body["item"]
+            .as_u64()
+            .map_or_else(String::new, |item| item.to_string());
+        match (&body["event"], &body["task_name"], &body["state"]) {
+            (Value::String(event), _, _) if event == "ENGINE_STOPPED" => break,
+            (_, Value::String(name), Value::String(state)) => {
+                told.push(format!("{name}{item} {state}"))
+            }
+            _ => {}
+        }
+    }
+    let expected = [
+        "each RUNNING",
+        "each0 RUNNING",
+        "each0 COMPLETED",
+        "each1 RUNNING",
+        "each1 COMPLETED",
+        "each COMPLETED",
+        "after RUNNING",
+        "after COMPLETED",
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(engine.stop().0, 0);
+}

@@ -1,6 +1,6 @@
 //! The state, its lock, and the way from a decision to the database and on to its effects.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -228,23 +228,42 @@ impl Core {
                 }
             }
         }
-        let bus = &self.ports.bus;
         let steps = (first_step_event..).zip(unit.steps);
-        let steps = steps.map(|(id, draft)| Notice::Step(Arc::new(StepEvent::numbered(id, draft))));
-        if unit.ended.is_empty() {
-            unit.notices.iter().for_each(|notice| bus.publish(notice));
-            steps.for_each(|step| bus.publish(&step));
-            return;
-        }
-        // The last steps of an execution come before its end, and what the end leads to after it.
-        steps.for_each(|step| bus.publish(&step));
-        for ended in &unit.ended {
-            bus.publish(&Notice::Execution(ended.clone()));
-        }
-        unit.notices.iter().for_each(|notice| bus.publish(notice));
+        let steps = steps.map(|(id, draft)| Arc::new(StepEvent::numbered(id, draft)));
+        self.tell(steps.collect(), &unit.ended, &unit.notices);
         for ended in &unit.ended {
             self.tell_waiters(ended);
         }
+    }
+
+    /// Tells everybody in the order in which it came about: the last lines about an execution before its
+    /// end, what the end leads to after it, and the first lines about an execution after the execution.
+    fn tell(&self, mut steps: Vec<Arc<StepEvent>>, ended: &[Arc<Execution>], notices: &[Notice]) {
+        let bus = &self.ports.bus;
+        let about = |step: &StepEvent| step.item_id.unwrap_or(step.execution_id);
+        let mut tell_if = |is_next: &dyn Fn(ExecutionId) -> bool| {
+            steps.retain(|step| {
+                let is_next = is_next(about(step));
+                if is_next {
+                    bus.publish(&Notice::Step(step.clone()));
+                }
+                !is_next
+            });
+        };
+        for ended in ended {
+            tell_if(&|id| id == ended.spec.id);
+            bus.publish(&Notice::Execution(ended.clone()));
+        }
+        let moved: HashSet<ExecutionId> = notices
+            .iter()
+            .filter_map(|notice| match notice {
+                Notice::Execution(execution) => Some(execution.spec.id),
+                _ => None,
+            })
+            .collect();
+        tell_if(&|id| !moved.contains(&id));
+        notices.iter().for_each(|notice| bus.publish(notice));
+        tell_if(&|_| true);
     }
 
     fn tell_waiters(&self, ended: &Arc<Execution>) {
