@@ -5,7 +5,9 @@ use std::time::Duration;
 use camshaft_model::notice::Notice;
 use camshaft_model::port::dispatch::Job;
 use camshaft_model::port::store::Change;
-use camshaft_model::{AttemptKey, Event, Execution, ExecutionId, StepEventDraft, Transition};
+use camshaft_model::{
+    AttemptKey, Event, EventId, Execution, ExecutionId, StepEventDraft, Transition,
+};
 use std::sync::Arc;
 
 use crate::state::Live;
@@ -17,6 +19,8 @@ pub(crate) enum Effect {
     Start(Box<Job>),
     /// Stop an attempt.
     Cancel(AttemptKey, Duration),
+    /// Note that the database has an event that is held.
+    Held(EventId),
     /// Look again at which sensors are wanted: a run waits for an event, or does so no more.
     Sensors,
 }

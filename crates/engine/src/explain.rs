@@ -79,6 +79,12 @@ impl Engine {
                 event.draft.trigger
             ),
         };
+        let held = self.core.read(|state| state.why_event_held(id));
+        let summary = match held {
+            Some(held) if fired == 0 => held,
+            Some(held) => format!("{summary} {held}"),
+            None => summary,
+        };
         Ok(EventExplanation {
             event,
             summary,

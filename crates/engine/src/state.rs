@@ -18,6 +18,7 @@ use camshaft_model::{
     InquiryId, Object, Origin, Ref, Status, Timestamp,
 };
 
+use crate::apply::HeldEvents;
 use crate::constraint::{
     self, Candidate, Candidates, Constraints, Hold, Home, Leases, Place, Verdict, Waiting, World,
 };
@@ -150,6 +151,7 @@ pub(crate) struct State {
     pub(crate) waiting: Waiting,
     /// What a constraint holds since the last decision and the event log does not say yet.
     pub(crate) untold: Untold,
+    pub(crate) held_events: HeldEvents,
     pub(crate) delayed: BTreeSet<(Timestamp, ExecutionId)>,
     /// Per rule that runs one at a time, its executions that are not terminal, oldest first. Only
     /// the first of them is ever in the queue.
@@ -199,6 +201,7 @@ impl State {
             leases: Leases::default(),
             waiting: Waiting::default(),
             untold: Untold::default(),
+            held_events: HeldEvents::default(),
             delayed: BTreeSet::new(),
             one_at_a_time: BTreeMap::new(),
             runs: HashMap::new(),
@@ -456,7 +459,8 @@ impl State {
         let alarm = self.alarms.first().map(|(at, _)| *at);
         let constraint = self.constraints.next_expiry().into_iter();
         let constraint = constraint.chain(self.waiting.next_wake());
-        let rest = self.untold.has_rest().then(Timestamp::default);
+        let has_rest = self.untold.has_rest() || self.held_events.has_next();
+        let rest = has_rest.then(Timestamp::default);
         delayed
             .into_iter()
             .chain(alarm)

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Object, Scope, Timestamp, duration};
+use crate::{Object, Scope, ScopeKind, Timestamp, duration};
 
 /// The highest limit of concurrency.
 pub const MAX_CONCURRENCY: u32 = 1_000_000;
@@ -103,6 +103,11 @@ pub enum ConstraintError {
         "'{0}' is not an instant: write one such as 2026-11-21T12:00:00Z, or the seconds since 1970"
     )]
     ExpiresAt(String),
+    /// Events have no such scope.
+    #[error(
+        "events cannot be paused on '{0}': use global, project:<id>, pack:<name> (of the trigger) or rule:<ref>"
+    )]
+    EventScope(String),
     /// A text is too long.
     #[error("the {0} is longer than {MAX_LABEL_BYTES} bytes or has a control character")]
     Label(&'static str),
@@ -431,11 +436,18 @@ impl Constraint {
         self.expires_at.is_some_and(|at| at <= now)
     }
 
-    /// Checks the texts that somebody gave it.
+    /// Checks what its parts cannot check each for itself: its texts, and that its type goes with its scope.
     ///
     /// # Errors
-    /// One of them is too long, or has a control character.
-    pub fn check_labels(&self) -> Result<(), ConstraintError> {
+    /// A text is too long or has a control character, or events have no such scope.
+    pub fn check(&self) -> Result<(), ConstraintError> {
+        let is_of_events = matches!(
+            self.scope.kind(),
+            ScopeKind::Global | ScopeKind::Project | ScopeKind::Pack | ScopeKind::Rule
+        );
+        if matches!(self.terms, Terms::EventPause { .. }) && !is_of_events {
+            return Err(ConstraintError::EventScope(self.scope.to_string()));
+        }
         let labels = [
             ("id", Some(&self.id)),
             ("reason", self.reason.as_ref()),

@@ -1,5 +1,6 @@
 //! Pauses and limits, set and cleared while work runs and waits.
 
+mod events;
 mod expiry;
 mod limits;
 mod pause;

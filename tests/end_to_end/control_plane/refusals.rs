@@ -76,6 +76,12 @@ fn what_makes_no_sense_ends_with_two() {
             &["pause", "--reason", "a\u{7}b"],
             "the reason is longer than 1024 bytes or has a control character",
         ),
+        (
+            &["pause", "task:a", "--events"],
+            "events cannot be paused on 'task:a'",
+        ),
+        (&["pause", "--drop"], "--events"),
+        (&["resume", "--all", "--events"], "cannot be used with"),
         (&["pause", "--host", "broker"], "add --via mqtt"),
     ];
     for (arguments, says) in cases {

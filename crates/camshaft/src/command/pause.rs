@@ -17,6 +17,7 @@ Examples:
   camshaft pause                                      everything
   camshaft pause task:api_call --ttl 5m               one task, in whatever workflow, for five minutes
   camshaft pause 'action:billing.*' --reason audit    every action of a pack, until resumed
+  camshaft pause pack:billing --events                the rules on its triggers, which answer afterwards
 
 A scope is global, or project, pack, rule, action, workflow, task, runtime, worker or pod with a name or
 a pattern. A pause also holds what waits already, tasks and retries of runs that are under way included;
@@ -25,6 +26,16 @@ pub struct Pause {
     /// What to hold
     #[arg(value_name = "SCOPE", default_value = "global")]
     scope: Scope,
+    /// Hold new starts; the default, and to be said to hold both
+    #[arg(long)]
+    starts: bool,
+    /// Hold events: they are recorded, and rules answer them once this ends; on global, project:<id>,
+    /// pack:<name> of the trigger or rule:<ref>
+    #[arg(long)]
+    events: bool,
+    /// Let no rule ever answer the events of this time
+    #[arg(long, requires = "events")]
+    drop: bool,
     #[command(flatten)]
     terming: Terming,
     #[command(flatten)]
@@ -33,7 +44,9 @@ pub struct Pause {
 
 impl Pause {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
-        let terms = vec![Terms::Pause];
+        let starts = (self.starts || !self.events).then_some(Terms::Pause);
+        let events = self.events.then_some(Terms::EventPause { drop: self.drop });
+        let terms = starts.into_iter().chain(events).collect();
         request::set(context, &self.via, &self.scope, terms, self.terming).await
     }
 }

@@ -25,16 +25,23 @@ pub struct Resume {
     /// What to let go on
     #[arg(value_name = "SCOPE", default_value = "global")]
     scope: Scope,
-    /// End the limits of the scope too
-    #[arg(long)]
+    /// End the limits of the scope and its pause of events too
+    #[arg(long, conflicts_with = "events")]
     all: bool,
+    /// End the pause of events instead: rules answer what was held, oldest first
+    #[arg(long)]
+    events: bool,
     #[command(flatten)]
     via: Via,
 }
 
 impl Resume {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
-        let kind = (!self.all).then_some(ConstraintType::Pause);
+        let kind = match (self.all, self.events) {
+            (true, _) => None,
+            (false, true) => Some(ConstraintType::EventPause),
+            (false, false) => Some(ConstraintType::Pause),
+        };
         request::clear(context, &self.via, &self.scope, kind).await
     }
 }

@@ -95,7 +95,9 @@ fn running(constraint: &Value) -> String {
 pub fn set(answer: &Value, style: Style) -> String {
     let constraint = answer.get("constraint").unwrap_or(&Value::Null);
     let mut rows = rows(constraint);
-    if let Some(preview) = answer.get("preview") {
+    // A pause of events holds what is yet to come.
+    let holds_starts = text_at(constraint, "/type") != "event_pause";
+    if let Some(preview) = answer.get("preview").filter(|_| holds_starts) {
         rows.push(("holds now", held(preview)));
     }
     if let Some(topic) = answer.get("topic") {

@@ -24,7 +24,7 @@ impl State {
         constraint: Constraint,
         context: &Context<'_>,
     ) -> Result<(Decision, Before), ControlRefused> {
-        constraint.check_labels()?;
+        constraint.check()?;
         if constraint.is_expired(context.now) {
             return Err(ControlRefused::Expired);
         }
@@ -85,6 +85,7 @@ impl State {
             if let Some(found) = self.constraints.remove(&key) {
                 unit.end_constraint(&found, ConstraintChange::Expired, context);
             }
+            self.event_pause_changed(&key);
             self.waiting.open(&Hold::Constraint(key));
         }
         if !unit.is_empty() {
@@ -117,6 +118,13 @@ impl State {
         decision
     }
 
+    /// Events that a pause held are answered soon, in decisions of their own.
+    fn event_pause_changed(&mut self, key: &ConstraintKey) {
+        if key.kind == ConstraintType::EventPause {
+            self.held_events.look_through();
+        }
+    }
+
     /// Lets start what changes of these constraints let start. All of them are opened first, so that what
     /// several held keeps its order.
     fn constraints_changed(
@@ -126,6 +134,7 @@ impl State {
         decision: &mut Decision,
     ) {
         for (key, _) in before {
+            self.event_pause_changed(key);
             self.waiting.open(&Hold::Constraint(key.clone()));
         }
         self.ask_again(context.now);

@@ -34,6 +34,7 @@ impl State {
             self.alarm(alarm, &mut decision, context);
         }
         self.expire_constraints(&mut decision, context);
+        self.release_events(&mut decision, context);
         self.admit(context, &mut decision);
         decision
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use camshaft_model::definition::{Action, Rule};
 use camshaft_model::notice::Notice;
+use camshaft_model::port::sensor::IntakeError;
 use camshaft_model::port::store::Change;
 use camshaft_model::{
     Enforcement, EnforcementId, EnforcementOutcome, Event, EventDraft, EventId, ExecutionId,
@@ -12,9 +13,10 @@ use camshaft_model::{
 };
 use serde_json::Value;
 
+use super::held::MAX_HELD_EVENTS;
 use crate::decision::{Decision, Unit};
 use crate::parameters;
-use crate::rule::{self, Verdict};
+use crate::rule::{self, CompiledRule, Verdict};
 use crate::schedule::Overlap;
 use crate::state::{Context, State};
 
@@ -31,23 +33,28 @@ impl State {
     /// that they request are one unit.
     ///
     /// # Errors
-    /// The trigger is unknown or the payload does not fit its schema: a sentence.
+    /// The trigger is unknown or the payload does not fit its schema; or more events are held than may be.
     pub(crate) fn ingest(
         &mut self,
         draft: EventDraft,
         sensor_state: Option<Value>,
         context: &Context<'_>,
-    ) -> Result<Ingested, String> {
+    ) -> Result<Ingested, IntakeError> {
         let Some(trigger) = self.catalog.trigger(&draft.trigger) else {
-            return Err(self.no_trigger(&draft.trigger));
+            return Err(IntakeError::Refused(self.no_trigger(&draft.trigger)));
         };
         if let Some(schema) = &trigger.payload_schema {
             parameters::validate(schema, &draft.payload).map_err(|problem| {
-                format!(
+                IntakeError::Refused(format!(
                     "the payload does not fit trigger '{}': {problem}",
                     draft.trigger
-                )
+                ))
             })?;
+        }
+        if self.holds_too_many(&draft.trigger) {
+            return Err(IntakeError::Unavailable(format!(
+                "events are paused, and {MAX_HELD_EVENTS} are held already; camshaft resume --events lets them go"
+            )));
         }
         let mut unit = Unit::default();
         if let (Some(key), Some(state)) = (&draft.sensor, sensor_state) {
@@ -83,42 +90,45 @@ impl State {
         });
         unit.events.push(event.clone());
         unit.notices.push(Notice::Event(event.clone()));
-        let rules = self.rules.clone();
+        self.answer_or_hold(&event, unit, decision, context);
+        event.id
+    }
+
+    /// Records what rules make of an event. One with a reason is not asked: that is its answer.
+    pub(crate) fn enforce_all(
+        &mut self,
+        event: &Arc<Event>,
+        rules: Vec<(&CompiledRule, Option<String>)>,
+        unit: &mut Unit,
+        decision: &mut Decision,
+        context: &Context<'_>,
+    ) {
         let scope = rule::Surroundings {
             secrets: &self.settings.secrets,
             env: &self.settings.env,
         };
-        let verdicts: Vec<(Arc<Rule>, Verdict)> = rules
-            .candidates(&event.draft)
-            .map(|compiled| {
-                (
-                    compiled.rule().clone(),
-                    compiled.decide(&event, &scope, context.now),
-                )
+        // All of them are decided on the state as it is now, before the first one changes it.
+        let verdicts: Vec<(Arc<Rule>, Result<Verdict, String>)> = rules
+            .into_iter()
+            .map(|(compiled, not_asked)| {
+                let verdict = match not_asked {
+                    Some(reason) => Err(reason),
+                    None => Ok(compiled.decide(event, &scope, context.now)),
+                };
+                (compiled.rule().clone(), verdict)
             })
             .collect();
         for (rule, verdict) in verdicts {
             let outcome = match verdict {
-                Verdict::NoMatch => continue,
-                Verdict::Failed { reason } => EnforcementOutcome::Failed { reason },
-                Verdict::Matched { parameters } => {
-                    self.enforce(&rule, parameters, &event, unit, decision, context)
+                Err(reason) => EnforcementOutcome::Skipped { reason },
+                Ok(Verdict::NoMatch) => continue,
+                Ok(Verdict::Failed { reason }) => EnforcementOutcome::Failed { reason },
+                Ok(Verdict::Matched { parameters }) => {
+                    self.enforce(&rule, parameters, event, unit, decision, context)
                 }
             };
-            let enforcement = Enforcement {
-                id: EnforcementId::new(context.entropy.uuid(context.now)),
-                rule: rule.reference.clone(),
-                event: event.id,
-                created_at: context.now,
-                outcome,
-            };
-            unit.notices
-                .push(Notice::Enforcement(Arc::new(enforcement.clone())));
-            unit.changes
-                .push(Change::InsertEnforcement(Box::new(enforcement)));
+            unit.answer(&rule, event.id, outcome, context);
         }
-        self.meet_waits(&event, unit, decision, context);
-        event.id
     }
 
     fn enforce(
@@ -213,5 +223,28 @@ impl State {
         unit.fresh.push(spec.id);
         let live = self.alive(Arc::new(spec), state, action);
         self.insert(live);
+    }
+}
+
+impl Unit {
+    /// Records what a rule answered.
+    pub(crate) fn answer(
+        &mut self,
+        rule: &Rule,
+        event: EventId,
+        outcome: EnforcementOutcome,
+        context: &Context<'_>,
+    ) {
+        let enforcement = Enforcement {
+            id: EnforcementId::new(context.entropy.uuid(context.now)),
+            rule: rule.reference.clone(),
+            event,
+            created_at: context.now,
+            outcome,
+        };
+        self.notices
+            .push(Notice::Enforcement(Arc::new(enforcement.clone())));
+        self.changes
+            .push(Change::InsertEnforcement(Box::new(enforcement)));
     }
 }

@@ -6,6 +6,7 @@ mod cancel;
 mod constraint;
 mod due;
 mod end;
+mod held;
 mod ingest;
 mod report;
 mod request;
@@ -13,6 +14,7 @@ mod undo;
 pub(crate) mod workflow;
 
 pub(crate) use constraint::Before;
+pub(crate) use held::HeldEvents;
 
 #[cfg(test)]
 mod constraint_tests;

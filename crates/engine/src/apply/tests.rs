@@ -222,7 +222,7 @@ pub(super) fn started(decision: &Decision) -> Vec<ExecutionId> {
     effects
         .filter_map(|effect| match effect {
             Effect::Start(job) => Some(job.key.execution),
-            Effect::Cancel(..) | Effect::Sensors => None,
+            Effect::Cancel(..) | Effect::Held(_) | Effect::Sensors => None,
         })
         .collect()
 }

@@ -38,6 +38,8 @@ pub(crate) struct Constraints {
     named: HashMap<ScopeKind, HashMap<Arc<str>, Vec<ConstraintKey>>>,
     /// Those whose name is a pattern.
     patterns: BTreeSet<ConstraintKey>,
+    /// Those that hold events.
+    of_events: BTreeSet<ConstraintKey>,
     expiries: BTreeSet<(Timestamp, ConstraintKey)>,
     /// The latest instant at which somebody looked.
     seen: Timestamp,
@@ -78,6 +80,9 @@ impl Constraints {
         if let Some(at) = constraint.expires_at {
             self.expiries.insert((at, key.clone()));
         }
+        if key.kind == ConstraintType::EventPause {
+            self.of_events.insert(key.clone());
+        }
         let due = settled(&constraint.terms, due, now);
         let in_force = InForce {
             constraint,
@@ -102,7 +107,24 @@ impl Constraints {
         if let Some(at) = removed.constraint.expires_at {
             self.expiries.remove(&(at, key.clone()));
         }
+        self.of_events.remove(key);
         Some(removed)
+    }
+
+    /// The pause of events among those that are chosen: one that drops them, if there is one.
+    pub(crate) fn event_pause(&self, chooses: impl Fn(&ScopeMatcher) -> bool) -> Option<&InForce> {
+        let pauses = self
+            .of_events
+            .iter()
+            .filter_map(|key| self.in_force.get(key));
+        pauses
+            .filter(|found| chooses(&found.scope))
+            .max_by_key(|found| found.constraint.terms == Terms::EventPause { drop: true })
+    }
+
+    /// Whether there is a pause of events on a scope of a kind.
+    pub(crate) fn has_event_pause_on(&self, kind: ScopeKind) -> bool {
+        self.of_events.iter().any(|key| key.scope.kind() == kind)
     }
 
     pub(crate) fn get(&self, key: &ConstraintKey) -> Option<&InForce> {

@@ -13,7 +13,7 @@ use camshaft_model::port::sensor::{SensorHealth, SensorHost, SensorSpec};
 use camshaft_model::port::store::{
     Change, OnCommit, Outcome, Refusal, Store, StoreError, Transaction,
 };
-use camshaft_model::{Execution, ExecutionId, Status, StepEvent, Timestamp};
+use camshaft_model::{EventId, Execution, ExecutionId, Status, StepEvent, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
@@ -210,7 +210,7 @@ impl Core {
                     });
                     return;
                 }
-                None => self.take_back(unit.fresh),
+                None => self.take_back(&unit),
             },
         }
         if let Some(answer) = answer {
@@ -219,13 +219,16 @@ impl Core {
     }
 
     fn perform(&self, unit: Unit, first_step_event: i64) {
-        if let Some(dispatch) = self.dispatch.get() {
-            for effect in unit.effects {
-                match effect {
-                    Effect::Start(job) => dispatch.start(*job),
-                    Effect::Cancel(key, grace) => dispatch.cancel(key, grace),
-                    Effect::Sensors => self.reconcile_sensors(),
+        for effect in unit.effects {
+            match (effect, self.dispatch.get()) {
+                (Effect::Held(event), _) => {
+                    self.alter(|state| state.held_events.stored(event));
+                    self.wake.notify_one();
                 }
+                (Effect::Start(job), Some(dispatch)) => dispatch.start(*job),
+                (Effect::Cancel(key, grace), Some(dispatch)) => dispatch.cancel(key, grace),
+                (Effect::Sensors, Some(_)) => self.reconcile_sensors(),
+                (Effect::Start(_) | Effect::Cancel(..) | Effect::Sensors, None) => {}
             }
         }
         let steps = (first_step_event..).zip(unit.steps);
@@ -279,9 +282,7 @@ impl Core {
     }
 
     fn refused(self: &Arc<Self>, refusal: &Refusal, unit: &Unit) {
-        if !unit.fresh.is_empty() {
-            self.take_back(unit.fresh.clone());
-        }
+        self.take_back(unit);
         let Refusal::Moved { execution, at } = refusal else {
             return;
         };
@@ -301,11 +302,22 @@ impl Core {
     }
 
     /// In a task of its own: a store whose writer is gone may answer while the lock is still held.
-    fn take_back(self: &Arc<Self>, fresh: Vec<ExecutionId>) {
-        if !fresh.is_empty() {
+    fn take_back(self: &Arc<Self>, unit: &Unit) {
+        let fresh = unit.fresh.clone();
+        let held = unit.effects.iter().filter_map(|effect| match effect {
+            Effect::Held(event) => Some(*event),
+            _ => None,
+        });
+        let held: Vec<EventId> = held.collect();
+        if !(fresh.is_empty() && held.is_empty()) {
             let core = self.clone();
             self.runtime.spawn(async move {
-                core.apply(|state, context| state.undo_fresh(&fresh, context));
+                core.apply(|state, context| {
+                    for event in held {
+                        state.held_events.forget(event);
+                    }
+                    state.undo_fresh(&fresh, context)
+                });
             });
         }
     }

@@ -44,6 +44,9 @@ impl Core {
         for (constraint, due) in self.store().constraints().await? {
             self.alter(|state| state.constraints.set(Arc::new(constraint), due, now));
         }
+        for (event, rules) in self.store().held_events().await? {
+            self.alter(|state| state.held_events.restore(event, rules));
+        }
         let mut recovered = Recovered::default();
         let mut cut_off = Vec::new();
         let mut runs = Vec::new();

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use camshaft_model::port::constraint::{ConstraintControl, ControlRefused};
 use camshaft_model::port::store::{Outcome, StoreError};
 use camshaft_model::{
-    BlockedBy, Constraint, ConstraintKey, ConstraintType, ExecutionId, Ref, Scope, Status,
+    BlockedBy, Constraint, ConstraintKey, ConstraintType, ExecutionId, Ref, Scope, Status, Terms,
     Timestamp,
 };
 use tokio::sync::oneshot;
@@ -43,7 +43,8 @@ pub struct ConstraintUse {
     pub leases: u64,
     /// Some of them.
     pub holders: Vec<ExecutionId>,
-    /// How many executions in its scope are in line for their start.
+    /// How many executions in its scope are in line for their start; of a pause of events, how many events
+    /// it holds.
     pub waiting: u64,
     /// How many more may start now, as far as this constraint goes; `None` if it sets no limit.
     pub room: Option<u64>,
@@ -151,6 +152,7 @@ impl State {
         let mut holders: Vec<ExecutionId> = self.leases.of(is_in).collect();
         holders.sort_unstable();
         holders.truncate(MAX_HOLDERS);
+        let is_of_events = matches!(found.constraint.terms, Terms::EventPause { .. });
         let in_scope = self
             .waiting
             .classes()
@@ -159,7 +161,11 @@ impl State {
             constraint: (*found.constraint).clone(),
             leases: leases as u64,
             holders,
-            waiting: in_scope.map(|class| class.len() as u64).sum(),
+            waiting: if is_of_events {
+                self.events_held_by(&found.scope)
+            } else {
+                in_scope.map(|class| class.len() as u64).sum()
+            },
             room: found.room(leases, now),
             next_at: found.holds(|_| leases, now).flatten(),
         }

@@ -279,18 +279,15 @@ impl Engine {
         sensor_state: Option<Value>,
     ) -> Result<PendingEvent, IntakeError> {
         let (sender, receiver) = oneshot::channel();
-        let (event, executions) = self
-            .core
-            .apply_with(
-                |state, context| {
-                    let ingested = state.ingest(draft, sensor_state, context)?;
-                    Ok((ingested.decision, (ingested.event, ingested.executions)))
-                },
-                move |outcome| {
-                    let _ = sender.send(outcome);
-                },
-            )
-            .map_err(IntakeError::Refused)?;
+        let (event, executions) = self.core.apply_with(
+            |state, context| {
+                let ingested = state.ingest(draft, sensor_state, context)?;
+                Ok((ingested.decision, (ingested.event, ingested.executions)))
+            },
+            move |outcome| {
+                let _ = sender.send(outcome);
+            },
+        )?;
         Ok(PendingEvent {
             event,
             executions,

@@ -58,7 +58,9 @@ impl Bench<'_> {
                     depth: 0,
                     trace_parent: None,
                 };
-                let ingested = self.apply(|state, context| state.ingest(draft, None, context))?;
+                let ingested = self
+                    .apply(|state, context| state.ingest(draft, None, context))
+                    .map_err(|refused| refused.to_string())?;
                 Ok(ingested.decision)
             }
             Move::Cancel => Ok(self.apply(|state, context| state.cancel(run, context))),

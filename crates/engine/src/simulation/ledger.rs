@@ -146,6 +146,8 @@ impl Ledger {
             | Change::PutSensorState { .. }
             | Change::PutPack(_)
             | Change::RemovePack(_)
+            | Change::HoldEvent { .. }
+            | Change::ReleaseEvent(_)
             | Change::PutConstraint(_)
             | Change::RemoveConstraint(_)
             | Change::PutRateInstant { .. }

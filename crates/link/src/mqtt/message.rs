@@ -121,7 +121,7 @@ pub fn read(payload: &[u8], now: Timestamp) -> Result<Constraint, MessageError> 
         via: Via::Mqtt,
         set_at: now,
     };
-    constraint.check_labels()?;
+    constraint.check()?;
     Ok(constraint)
 }
 

@@ -62,6 +62,15 @@ pub enum Change {
     PutPack(PackRecord),
     /// Forgets that a pack is current. Its versions stay for the runs that are pinned to them.
     RemovePack(String),
+    /// Records that an event was not answered by rules yet: by none, or not by these.
+    HoldEvent {
+        /// The event.
+        event: EventId,
+        /// The rules; `None` if nobody was asked.
+        rules: Option<Vec<Ref>>,
+    },
+    /// Forgets that an event is held.
+    ReleaseEvent(EventId),
     /// Records a constraint; one of the same key is replaced, and the instant of its rate kept.
     PutConstraint(Box<Constraint>),
     /// Forgets a constraint.
@@ -365,6 +374,10 @@ pub trait Store: Send + Sync {
     /// Every constraint that is recorded, also such as have expired, and for limits of a rate the instant
     /// that was last recorded.
     async fn constraints(&self) -> Result<Vec<(Constraint, Option<Timestamp>)>, StoreError>;
+
+    /// Every event that is held, oldest first, with the rules that have not answered it; `None` if nobody
+    /// has been asked.
+    async fn held_events(&self) -> Result<Vec<(Event, Option<Vec<Ref>>)>, StoreError>;
 
     /// The rules whose definition is overridden, and how.
     async fn rule_overrides(&self) -> Result<Vec<(Ref, bool)>, StoreError>;

@@ -11,8 +11,8 @@ use rusqlite::{Connection, Result};
 use super::name::Names;
 use super::stage::Large;
 use super::{
-    attempt, cached, constraint, enforcement, event, execution, inquiry, pack, run, sensor,
-    step_event, task,
+    attempt, cached, constraint, enforcement, event, execution, held_event, inquiry, pack, run,
+    sensor, step_event, task,
 };
 
 /// The writing connection with what the writer remembers of the database.
@@ -136,6 +136,10 @@ impl Applier {
             Change::SetRuleEnabled { rule, enabled } => {
                 pack::set_rule_enabled(connection, rule, *enabled)?;
             }
+            Change::HoldEvent { event, rules } => {
+                held_event::put(connection, *event, rules.as_ref())?;
+            }
+            Change::ReleaseEvent(event) => held_event::remove(connection, *event)?,
             Change::PutConstraint(constraint) => constraint::put(connection, constraint)?,
             Change::RemoveConstraint(key) => constraint::remove(connection, key)?,
             Change::PutRateInstant { key, at } => {

@@ -91,6 +91,16 @@ pub(super) fn page(
         .collect()
 }
 
+/// The events that are held, oldest first.
+pub(super) fn held(connection: &Connection) -> Result<Vec<Event>> {
+    connection
+        .prepare_cached(&format!(
+            "{SELECT} WHERE id IN (SELECT event FROM held_event) ORDER BY id"
+        ))?
+        .query_map([], read)?
+        .collect()
+}
+
 fn read(row: &Row<'_>) -> Result<Event> {
     Ok(Event {
         id: EventId::from_bytes(row.get(0)?),

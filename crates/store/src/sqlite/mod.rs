@@ -16,6 +16,7 @@ mod enforcement;
 mod error;
 mod event;
 mod execution;
+mod held_event;
 mod inquiry;
 mod memory;
 mod name;
@@ -71,6 +72,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/sqlite/02_runs.sql")),
     M::up(include_str!("../../migrations/sqlite/03_constraints.sql")),
     M::up(include_str!("../../migrations/sqlite/04_cache_keys.sql")),
+    M::up(include_str!("../../migrations/sqlite/05_held_events.sql")),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
@@ -392,6 +394,10 @@ impl Store for SqliteStore {
 
     async fn constraints(&self) -> Result<Vec<(Constraint, Option<Timestamp>)>, StoreError> {
         self.readers.read(constraint::all).await
+    }
+
+    async fn held_events(&self) -> Result<Vec<(Event, Option<Vec<Ref>>)>, StoreError> {
+        self.readers.read(held_event::all).await
     }
 
     async fn rule_overrides(&self) -> Result<Vec<(Ref, bool)>, StoreError> {

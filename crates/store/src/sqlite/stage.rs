@@ -121,6 +121,8 @@ fn parts(change: &Change) -> [Option<Part<'_>>; 2] {
         | Change::PutSensorState { .. }
         | Change::PutPack(_)
         | Change::RemovePack(_)
+        | Change::HoldEvent { .. }
+        | Change::ReleaseEvent(_)
         | Change::PutConstraint(_)
         | Change::RemoveConstraint(_)
         | Change::PutRateInstant { .. }

@@ -9,6 +9,7 @@
 
 mod constraint;
 mod guard;
+mod held_event;
 mod maker;
 mod page;
 mod promise;
@@ -22,6 +23,7 @@ use tokio::sync::oneshot;
 
 pub use constraint::*;
 pub use guard::*;
+pub use held_event::*;
 pub use maker::Maker;
 pub use page::*;
 pub use promise::*;
@@ -42,6 +44,7 @@ macro_rules! store_contract {
         $crate::store_contract!(@cases $home;
             what_is_stored_is_read_back_whole, attempts_are_recorded_once, sensors_packs_and_overrides_are_kept,
             constraints_are_replaced_by_key_and_keep_the_instant_of_their_rate,
+            held_events_are_kept_with_the_rules_that_have_not_answered,
             step_events_of_a_transaction_have_no_gaps, what_was_acknowledged_survives_a_restart,
             epochs_rise_also_over_restarts, callbacks_are_called_once_and_in_order,
             a_repeated_event_is_refused, a_repeated_idempotency_key_is_refused, a_move_from_elsewhere_is_refused,

@@ -82,7 +82,7 @@ impl Published {
                 set_at: now,
             };
             constraint
-                .check_labels()
+                .check()
                 .map_err(|error| CliError::invalid(error.to_string()))?;
             controller::publish(&self.broker, &self.client_id, &self.topics, &constraint)
                 .await

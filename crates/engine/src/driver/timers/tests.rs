@@ -216,6 +216,9 @@ impl Store for World {
     async fn constraints(&self) -> Result<Vec<(Constraint, Option<Timestamp>)>, StoreError> {
         Ok(Vec::new())
     }
+    async fn held_events(&self) -> Result<Vec<(Event, Option<Vec<Ref>>)>, StoreError> {
+        unreachable!()
+    }
     async fn rule_overrides(&self) -> Result<Vec<(Ref, bool)>, StoreError> {
         unreachable!()
     }

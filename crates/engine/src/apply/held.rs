@@ -1,0 +1,276 @@
+//! Events that a pause of events holds: recorded at once like any other, and answered by the rules as soon
+//! as nothing holds them any more, oldest first, each in a unit of its own.
+//!
+//! A pause on everything, a project or a pack holds events whole: no rule is asked, and no run that waits
+//! for one sees it. A pause on a rule holds that rule's answer only. One that drops holds nothing: rules
+//! answer that they were not asked.
+
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::Arc;
+
+use camshaft_model::port::store::Change;
+use camshaft_model::{EnforcementOutcome, Event, EventId, Ref, ScopeKind, ScopeMatcher, Terms};
+
+use crate::constraint::InForce;
+use crate::decision::{Decision, Effect, Unit};
+use crate::state::{Context, State};
+
+/// At most so many events are held. Whoever brings one more is told to come again.
+pub(crate) const MAX_HELD_EVENTS: usize = 100_000;
+/// So many are looked at in one decision; the rest follows at once, so that nobody waits for all of them.
+const LOOKED_AT_ONCE: usize = 256;
+
+/// Events that wait for their rules.
+#[derive(Debug, Default)]
+pub(crate) struct HeldEvents {
+    events: BTreeMap<EventId, Held>,
+    /// After which one to look for some that nothing holds any more; `None` if there are none.
+    release: Option<Option<EventId>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    event: Arc<Event>,
+    /// The rules that have not been asked; `None` if nobody has.
+    rules: Option<Vec<Ref>>,
+    /// Whether the database has it. What it may yet refuse must lead to nothing.
+    is_stored: bool,
+}
+
+impl HeldEvents {
+    /// Takes up an event that an earlier engine held.
+    pub(crate) fn restore(&mut self, event: Event, rules: Option<Vec<Ref>>) {
+        let held = Held {
+            event: Arc::new(event),
+            rules,
+            is_stored: true,
+        };
+        self.events.insert(held.event.id, held);
+        self.look_through();
+    }
+
+    /// Notes that the database has it.
+    pub(crate) fn stored(&mut self, id: EventId) {
+        if let Some(held) = self.events.get_mut(&id) {
+            held.is_stored = true;
+        }
+    }
+
+    /// Forgets what the database has not taken.
+    pub(crate) fn forget(&mut self, id: EventId) {
+        self.events.remove(&id);
+    }
+
+    /// Something has ended that may have held some of them.
+    pub(crate) fn look_through(&mut self) {
+        if !self.events.is_empty() {
+            self.release = Some(None);
+        }
+    }
+
+    /// Whether older ones may go first.
+    const fn is_releasing(&self) -> bool {
+        self.release.is_some()
+    }
+
+    /// Whether there is something to look at now. What is not stored yet is waited for.
+    pub(crate) fn has_next(&self) -> bool {
+        self.is_releasing() && self.next().is_none_or(|(_, held)| held.is_stored)
+    }
+
+    fn next(&self) -> Option<(&EventId, &Held)> {
+        let after = self.release?;
+        let from = after.map_or(Unbounded, Excluded);
+        self.events.range((from, Unbounded)).next()
+    }
+}
+
+fn drops(pause: &InForce) -> bool {
+    matches!(pause.constraint.terms, Terms::EventPause { drop: true })
+}
+
+impl State {
+    /// Lets rules and runs answer an event, or holds it.
+    pub(crate) fn answer_or_hold(
+        &mut self,
+        event: &Arc<Event>,
+        unit: &mut Unit,
+        decision: &mut Decision,
+        context: &Context<'_>,
+    ) {
+        match self.paused_event(&event.draft.trigger) {
+            Some(pause) if drops(pause) => {
+                let reason = not_asked(pause);
+                let rules = self.rules.clone();
+                for compiled in rules.candidates(&event.draft) {
+                    let outcome = EnforcementOutcome::Skipped {
+                        reason: reason.clone(),
+                    };
+                    unit.answer(compiled.rule(), event.id, outcome, context);
+                }
+            }
+            Some(_) => self.hold(event, None, unit),
+            // Older ones are still on their way: what was held is answered in order.
+            None if self.held_events.is_releasing() => self.hold(event, None, unit),
+            None => self.ask_rules(event, None, unit, decision, context),
+        }
+    }
+
+    /// Asks the rules that may match: all of them, or only those that were held. Those that a pause holds
+    /// now are asked later.
+    fn ask_rules(
+        &mut self,
+        event: &Arc<Event>,
+        only: Option<&[Ref]>,
+        unit: &mut Unit,
+        decision: &mut Decision,
+        context: &Context<'_>,
+    ) {
+        let rules = self.rules.clone();
+        let mut asked = Vec::new();
+        let mut held = Vec::new();
+        for compiled in rules.candidates(&event.draft) {
+            let rule = &compiled.rule().reference;
+            if only.is_some_and(|only| !only.contains(rule)) {
+                continue;
+            }
+            match self.paused_rule(rule) {
+                Some(pause) if drops(pause) => asked.push((compiled, Some(not_asked(pause)))),
+                Some(_) => held.push(rule.clone()),
+                None => asked.push((compiled, None)),
+            }
+        }
+        if !held.is_empty() {
+            self.hold(event, Some(held), unit);
+        }
+        self.enforce_all(event, asked, unit, decision, context);
+        if only.is_none() {
+            self.meet_waits(event, unit, decision, context);
+        }
+    }
+
+    fn hold(&mut self, event: &Arc<Event>, rules: Option<Vec<Ref>>, unit: &mut Unit) {
+        unit.changes.push(Change::HoldEvent {
+            event: event.id,
+            rules: rules.clone(),
+        });
+        unit.effects.push(Effect::Held(event.id));
+        let held = Held {
+            event: event.clone(),
+            rules,
+            is_stored: false,
+        };
+        self.held_events.events.insert(event.id, held);
+    }
+
+    /// Lets go events that nothing holds any more.
+    pub(crate) fn release_events(&mut self, decision: &mut Decision, context: &Context<'_>) {
+        for _ in 0..LOOKED_AT_ONCE {
+            if !self.held_events.has_next() {
+                return;
+            }
+            let Some((id, held)) = self.held_events.next() else {
+                self.held_events.release = None;
+                return;
+            };
+            let (id, stays) = (*id, self.is_still_held(held));
+            self.held_events.release = Some(Some(id));
+            if stays {
+                continue;
+            }
+            if let Some(Held { event, rules, .. }) = self.held_events.events.remove(&id) {
+                let mut unit = Unit {
+                    changes: vec![Change::ReleaseEvent(id)],
+                    ..Unit::default()
+                };
+                self.ask_rules(&event, rules.as_deref(), &mut unit, decision, context);
+                decision.units.push(unit);
+            }
+        }
+    }
+
+    fn is_still_held(&self, held: &Held) -> bool {
+        if self.paused_event(&held.event.draft.trigger).is_some() {
+            return true;
+        }
+        let is_paused = |rule: &Ref| self.paused_rule(rule).is_some_and(|pause| !drops(pause));
+        held.rules
+            .as_ref()
+            .is_some_and(|rules| rules.iter().all(is_paused))
+    }
+
+    /// Whether one more event of a trigger would be one too many to hold.
+    pub(crate) fn holds_too_many(&self, trigger: &Ref) -> bool {
+        let holds = || {
+            self.held_events.is_releasing()
+                || self
+                    .paused_event(trigger)
+                    .is_some_and(|pause| !drops(pause))
+                || self.constraints.has_event_pause_on(ScopeKind::Rule)
+        };
+        self.held_events.events.len() >= MAX_HELD_EVENTS && holds()
+    }
+
+    /// How many events a pause holds.
+    pub(crate) fn events_held_by(&self, pause: &ScopeMatcher) -> u64 {
+        let is_held = |held: &&Held| match (pause.kind(), &held.rules) {
+            (ScopeKind::Rule, Some(rules)) => {
+                rules.iter().any(|rule| pause.is_match(rule.as_str()))
+            }
+            (ScopeKind::Rule, None) | (_, Some(_)) => false,
+            _ => self.is_of(pause, &held.event.draft.trigger),
+        };
+        self.held_events.events.values().filter(is_held).count() as u64
+    }
+
+    /// What holds an event or the answers of some rules to it, in a sentence.
+    pub(crate) fn why_event_held(&self, id: EventId) -> Option<String> {
+        let held = self.held_events.events.get(&id)?;
+        let by_rule = || {
+            let mut rules = held.rules.iter().flatten();
+            rules.find_map(|rule| self.paused_rule(rule))
+        };
+        let pause = self
+            .paused_event(&held.event.draft.trigger)
+            .or_else(by_rule);
+        let who = match &held.rules {
+            None => "no rule is".to_owned(),
+            Some(rules) => {
+                let rules: Vec<&str> = rules.iter().map(Ref::as_str).collect();
+                format!("{} not", rules.join(", "))
+            }
+        };
+        Some(match pause {
+            Some(pause) => format!(
+                "It is held, and {who} asked before that ends: {}.",
+                pause.held_by(None)
+            ),
+            None => format!("It was held, and {who} asked before the events that came before it."),
+        })
+    }
+
+    /// The pause that holds or drops the events of a trigger whole, if there is one.
+    fn paused_event(&self, trigger: &Ref) -> Option<&InForce> {
+        self.constraints
+            .event_pause(|pause| self.is_of(pause, trigger))
+    }
+
+    fn is_of(&self, pause: &ScopeMatcher, trigger: &Ref) -> bool {
+        match pause.kind() {
+            ScopeKind::Global => true,
+            ScopeKind::Project => pause.is_match(&self.constraints.home().project),
+            ScopeKind::Pack => pause.is_match(trigger.pack()),
+            _ => false,
+        }
+    }
+
+    fn paused_rule(&self, rule: &Ref) -> Option<&InForce> {
+        self.constraints
+            .event_pause(|pause| pause.kind() == ScopeKind::Rule && pause.is_match(rule.as_str()))
+    }
+}
+
+fn not_asked(pause: &InForce) -> String {
+    format!("not asked: {}", pause.held_by(None))
+}
