@@ -183,3 +183,41 @@ fn nobody_waits_for_a_broker_that_is_not_there() {
     engine.seen_or_wait("cannot be reached");
     assert_eq!(engine.stop().0, 0);
 }
+
+#[test]
+fn the_command_line_controls_by_the_broker_alone() {
+    let (site, broker) = (Site::new(), Mosquitto::start());
+    let mut engine = connected(&site, broker.port);
+    // No engine runs on this one's data directory.
+    let (elsewhere, port) = (Site::new(), broker.port.to_string());
+    let via = ["--via", "mqtt", "--port", port.as_str()];
+    let tell = |arguments: &[&str]| elsewhere.ok(arguments.iter().chain(&via));
+    tell(&["pause", "--ttl", "1h", "--reason", "an audit"]);
+    engine.wait_for("global: pause for");
+    let id = site.request(["core.noop"]);
+    held(&mut engine, &id, "pause-global");
+    tell(&["resume"]);
+    assert_eq!(site.ended(&id)["status"], "completed");
+    tell(&[
+        "set-limit",
+        "--scope",
+        "task:a/b",
+        "--concurrency",
+        "0",
+        "--rate",
+        "1/d",
+    ]);
+    engine.wait_for("task:a/b: at most 1/d");
+    let kinds = |site: &Site| {
+        let all = site.json(["constraint", "list", "--scope", "task:a/b"]);
+        let items = all["items"].as_array().expect("a list").iter();
+        items.map(|item| item["type"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(&site), ["concurrency", "rate_limit"]);
+    tell(&["constraint", "clear", "task:a/b", "concurrency"]);
+    engine.wait_for("task:a/b: at most 0 at once cleared");
+    assert_eq!(kinds(&site), ["rate_limit"]);
+    tell(&["resume", "task:a/b", "--all"]);
+    engine.wait_for("task:a/b: at most 1/d cleared");
+    assert!(!elsewhere.data_dir().exists(), "it needs no data directory");
+}
