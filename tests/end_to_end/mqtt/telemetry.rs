@@ -114,6 +114,80 @@ fn site_with_many() -> Site {
 }
 
 #[test]
+fn a_workflow_with_tasks_of_every_kind() {
+    let (site, broker) = (Site::new(), Mosquitto::start());
+    site.shell_action("flaky", "test \"$CAMSHAFT_ATTEMPT\" = 2", "retry: { max_attempts: 2, delay: 10ms }")
+        .pack_file("t/workflows/inner.yaml", "ref: t.inner\ntasks:\n  deep: { action: core.noop }\n")
+        .pack_file(
+            "t/workflows/all.yaml",
+            "ref: t.all\ntasks:\n  each: { action: core.noop, items: '{{ [1, 2] }}' }\n  skipped: { action: core.noop, when: '1 == 2', needs: [each] }\n  sub: { action: t.inner, needs: [each] }\n  flaky: { action: t.flaky, needs: [sub] }\n",
+        );
+    let engine = with_mosquitto(&site, broker.port);
+    let mut ear = Ear::to(broker.port, "cascade/telemetry/#");
+    let run = site.request(["t.all"]);
+    let mut told = Vec::new();
+    loop {
+        let (_, message) = read(&ear.next());
+        let body = &message["body"];
+        if let Some(event) = body["event"].as_str() {
+            told.push(event.to_owned());
+            if event == "ENGINE_STOPPED" {
+                break;
+            }
+            continue;
+        }
+        let own_id =
+            body["task_id"] != format!("{run}/{}", body["task_name"].as_str().expect("a name"));
+        let item = body["item"]
+            .as_u64()
+            .map_or_else(String::new, |item| format!("[{item}]"));
+        let kind = if own_id { "" } else { " of the run" };
+        told.push(format!(
+            "{}{item} {}{kind}",
+            body["task_name"].as_str().expect("a name"),
+            body["state"].as_str().expect("a state")
+        ));
+    }
+    let of = |name: &str| -> Vec<&str> {
+        let lines = told.iter().map(String::as_str);
+        lines
+            .filter(|line| line.split([' ', '[']).next() == Some(name))
+            .collect()
+    };
+    let each = of("each");
+    assert_eq!(
+        (each[0], each[5]),
+        ("each RUNNING of the run", "each COMPLETED of the run"),
+        "{told:?}"
+    );
+    let mut items = each[1..5].to_vec();
+    items.sort_unstable();
+    assert_eq!(
+        items,
+        [
+            "each[0] COMPLETED",
+            "each[0] RUNNING",
+            "each[1] COMPLETED",
+            "each[1] RUNNING"
+        ]
+    );
+    assert_eq!(of("skipped"), ["skipped SKIPPED of the run"]);
+    assert_eq!(of("sub"), ["sub RUNNING", "sub COMPLETED"]);
+    assert_eq!(of("deep"), ["deep RUNNING", "deep COMPLETED"]);
+    assert_eq!(
+        of("flaky"),
+        [
+            "flaky RUNNING",
+            "flaky RETRYING",
+            "flaky RUNNING",
+            "flaky COMPLETED"
+        ]
+    );
+    assert_eq!(told.len(), 2 + 6 + 1 + 2 + 2 + 4, "{told:?}");
+    assert_eq!(engine.stop().0, 0);
+}
+
+#[test]
 fn ten_thousand_messages_reach_mosquitto_before_the_end() {
     let (site, broker) = (
         site_with_many(),

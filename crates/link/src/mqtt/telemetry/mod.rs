@@ -170,7 +170,11 @@ impl Inner {
             self.outbox.push(root, at, body);
         }
         if execution.spec.id == root && execution.state.status.is_terminal() {
-            self.runs.remove(&root);
+            let ends = self.runs.remove(&root).map(|mut run| run.ends());
+            for state in ends.into_iter().flatten() {
+                let body = Body::TaskStateEvent(Box::new(state));
+                self.outbox.push(root, at, body);
+            }
             let body = Body::LifecycleEvent(run::stopped(execution));
             self.outbox.push(root, at, body);
             self.outbox.end(root);

@@ -16,7 +16,15 @@ pub(super) struct Run {
     /// The executions that are under way.
     executions: HashMap<ExecutionId, Known>,
     /// Tasks with items of which one has been seen, by their run and their name.
-    fans: HashSet<(ExecutionId, String)>,
+    fans: HashMap<(ExecutionId, String), Fan>,
+}
+
+/// A task with items. Its end is in the event log before the end of its last item is told, and is told
+/// after it.
+#[derive(Default)]
+struct Fan {
+    open: HashSet<ExecutionId>,
+    end: Option<TaskState>,
 }
 
 struct Known {
@@ -31,7 +39,7 @@ impl Run {
         Self {
             requested_at,
             executions: HashMap::new(),
-            fans: HashSet::new(),
+            fans: HashMap::new(),
         }
     }
 
@@ -64,18 +72,41 @@ impl Run {
         let (Some(state), false) = (state, is_run_itself) else {
             return Vec::new();
         };
-        let mut told = Vec::new();
-        told.extend(self.fan_begins(execution));
-        told.push(task_state(execution, state));
-        told
+        let own = task_state(execution, state);
+        let (begin, end) = self.of_fan(execution);
+        begin.into_iter().chain([own]).chain(end).collect()
     }
 
-    /// The task of the first item that is seen runs from now on.
-    fn fan_begins(&mut self, execution: &Execution) -> Option<TaskState> {
-        let (place, parent) = (execution.spec.task.as_ref()?, execution.spec.parent?);
-        place.item?;
-        let is_new = self.fans.insert((parent, place.name.clone()));
-        is_new.then(|| TaskState::new(id_in(parent, &place.name), &place.name, State::Running))
+    /// What the change of an item tells of its task: that it runs, with the first item that is seen, and
+    /// that it has ended, with the last one.
+    fn of_fan(&mut self, execution: &Execution) -> (Option<TaskState>, Option<TaskState>) {
+        let (Some(place), Some(parent)) = (&execution.spec.task, execution.spec.parent) else {
+            return (None, None);
+        };
+        if place.item.is_none() {
+            return (None, None);
+        }
+        let key = (parent, place.name.clone());
+        if !execution.state.status.is_terminal() {
+            let is_new = !self.fans.contains_key(&key);
+            let fan = self.fans.entry(key).or_default();
+            fan.open.insert(execution.spec.id);
+            let begin = TaskState::new(id_in(parent, &place.name), &place.name, State::Running);
+            return (is_new.then_some(begin), None);
+        }
+        let Some(fan) = self.fans.get_mut(&key) else {
+            return (None, None);
+        };
+        fan.open.remove(&execution.spec.id);
+        if fan.open.is_empty() && fan.end.is_some() {
+            return (None, self.fans.remove(&key).and_then(|fan| fan.end));
+        }
+        (None, None)
+    }
+
+    /// The ends of tasks whose items were never told to have ended.
+    pub(super) fn ends(&mut self) -> Vec<TaskState> {
+        self.fans.drain().filter_map(|(_, fan)| fan.end).collect()
     }
 
     /// What a line of the event log tells that no change of an execution does.
@@ -112,7 +143,6 @@ impl Run {
             known.last = Some((state, attempt));
             about.to_string()
         } else {
-            self.fans.remove(&(about, name.to_owned()));
             id_in(about, name)
         };
         let mut told = TaskState::new(task_id, name, state);
@@ -132,7 +162,18 @@ impl Run {
             }
             _ => {}
         }
-        Some(told)
+        let key = (about, name.to_owned());
+        match self.fans.get_mut(&key) {
+            Some(fan) if !is_of_execution && !fan.open.is_empty() => {
+                fan.end = Some(told);
+                None
+            }
+            _ if is_of_execution => Some(told),
+            _ => {
+                self.fans.remove(&key);
+                Some(told)
+            }
+        }
     }
 
     /// Whether a line about the end of a task is about one that has no execution of its own. A line
