@@ -110,6 +110,19 @@ pub(crate) struct Queued {
 }
 
 impl Queued {
+    /// What it takes while it waits, more or less.
+    pub(super) fn bytes(&self) -> usize {
+        let long = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let texts = match &self.body {
+            Body::LifecycleEvent(body) => long(&body.error),
+            Body::TaskStateEvent(body) => {
+                let names = body.task_id.len() + body.task_name.len() + body.error.len();
+                names + long(&body.reason) + long(&body.constraint) + long(&body.worker)
+            }
+        };
+        size_of::<Self>() + size_of::<TaskState>() + texts
+    }
+
     pub(crate) fn write(&self, identity: &Identity) -> Vec<u8> {
         #[derive(Serialize)]
         struct Envelope<'a> {

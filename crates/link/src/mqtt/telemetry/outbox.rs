@@ -9,11 +9,14 @@ use super::message::{Body, Queued};
 
 /// The most messages that wait.
 const MAX_QUEUED: usize = 50_000;
+/// The most bytes of them, more or less: errors may be long.
+const MAX_QUEUED_BYTES: usize = 32 * 1024 * 1024;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Outbox {
     queue: VecDeque<Queued>,
+    bytes: usize,
     runs: HashMap<ExecutionId, Count>,
     limit: usize,
     dropped: u64,
@@ -39,6 +42,7 @@ impl Outbox {
     pub(super) fn with_limit(limit: usize) -> Self {
         Self {
             queue: VecDeque::new(),
+            bytes: 0,
             runs: HashMap::new(),
             limit,
             dropped: 0,
@@ -49,14 +53,15 @@ impl Outbox {
         let count = self.runs.entry(run).or_default();
         count.seq += 1;
         count.pending += 1;
-        let seq = count.seq;
-        self.queue.push_back(Queued {
+        let queued = Queued {
             run,
-            seq,
+            seq: count.seq,
             at,
             dropped: 0,
             body,
-        });
+        };
+        self.bytes += queued.bytes();
+        self.queue.push_back(queued);
         self.trim();
     }
 
@@ -71,6 +76,7 @@ impl Outbox {
     /// The oldest message, which is on its way now.
     pub(super) fn pop(&mut self) -> Option<Queued> {
         let mut queued = self.queue.pop_front()?;
+        self.bytes -= queued.bytes();
         if let Some(count) = self.runs.get_mut(&queued.run) {
             queued.dropped += std::mem::take(&mut count.dropped);
         }
@@ -88,6 +94,7 @@ impl Outbox {
     /// Takes back what was on its way, oldest first.
     pub(super) fn put_back(&mut self, messages: Vec<Queued>) {
         for message in messages.into_iter().rev() {
+            self.bytes += message.bytes();
             self.queue.push_front(message);
         }
         self.trim();
@@ -103,10 +110,11 @@ impl Outbox {
     }
 
     fn trim(&mut self) {
-        while self.queue.len() > self.limit {
+        while self.queue.len() > self.limit || self.bytes > MAX_QUEUED_BYTES {
             let Some(oldest) = self.queue.pop_front() else {
                 return;
             };
+            self.bytes -= oldest.bytes();
             self.dropped += 1;
             if let Some(count) = self.runs.get_mut(&oldest.run) {
                 count.dropped += 1 + oldest.dropped;
@@ -156,6 +164,23 @@ mod tests {
             all(&mut outbox),
             [(run(2), 1, 0), (run(1), 3, 2), (run(2), 2, 0)]
         );
+    }
+
+    #[test]
+    fn long_errors_are_bounded_by_their_bytes() {
+        let mut outbox = Outbox::default();
+        let long = "x".repeat(1024 * 1024);
+        for _ in 0..100 {
+            let body = Body::LifecycleEvent(Lifecycle {
+                error: Some(long.clone()),
+                ..Lifecycle::default()
+            });
+            outbox.push(run(1), Timestamp::default(), body);
+        }
+        let left = all(&mut outbox);
+        assert!(left.len() < 33, "{}", left.len());
+        assert_eq!(left[0].2 + left.len() as u64, 100);
+        assert_eq!(outbox.bytes, 0);
     }
 
     #[test]
