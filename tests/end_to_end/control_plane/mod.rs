@@ -6,6 +6,7 @@ mod limits;
 mod pause;
 mod refusals;
 mod scopes;
+mod tasks;
 mod views;
 
 use std::fs::OpenOptions;

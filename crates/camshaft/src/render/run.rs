@@ -57,13 +57,15 @@ fn head(run: &Value) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// Whether a task still runs or waits.
+/// Whether a task still runs or waits, for its start or for something else.
 fn is_under_way(run: &Value) -> bool {
     let tasks = run.get("tasks").and_then(Value::as_array);
-    tasks
-        .into_iter()
-        .flatten()
-        .any(|task| matches!(text_at(task, "/status").as_str(), "running" | "waiting"))
+    tasks.into_iter().flatten().any(|task| {
+        matches!(
+            text_at(task, "/status").as_str(),
+            "requested" | "running" | "waiting"
+        )
+    })
 }
 
 /// A row for each start of a task in the present lap, and for each task that has none.

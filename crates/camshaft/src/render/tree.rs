@@ -54,6 +54,9 @@ pub struct TaskView {
     /// How many items are in each status.
     #[serde(default)]
     pub item_counts: Option<BTreeMap<String, u32>>,
+    /// What holds it, if nothing of it runs.
+    #[serde(default)]
+    pub blocked_by: Option<BlockedBy>,
 }
 
 /// The tasks of a graph.
@@ -73,15 +76,13 @@ pub struct GraphTask {
     pub kind: String,
 }
 
-/// What the event log, or the engine when asked, says of an execution that has not ended.
+/// What the event log says of an execution that has not ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Which try is the latest to have started; 0 if none has.
     pub attempt: u32,
     /// Why it was tried again, and when the next try comes.
     pub retry: Option<(String, Timestamp)>,
-    /// Why it has not started.
-    pub waits: Option<String>,
 }
 
 /// Everything that a tree is drawn from.
@@ -238,7 +239,7 @@ impl Drawing<'_> {
 
     fn single(&mut self, execution: &Execution) {
         if !execution.state.status.is_terminal() {
-            let text = self.progress(execution.spec.id);
+            let text = self.progress(Some(execution.spec.id), execution.state.blocked_by.as_ref());
             self.say(Tone::Plain, format!("  {text}"));
         }
     }
@@ -321,6 +322,7 @@ impl Drawing<'_> {
             Status::Cancelled => ('■', Tone::Dim),
             status if status.is_terminal() => ('✗', Tone::Bad),
             Status::Waiting => ('?', Tone::Plain),
+            Status::Requested => ('▹', Tone::Plain),
             _ => ('▸', Tone::Plain),
         };
         let mut text = format!("{indent}{sign} {name:<width$}  ");
@@ -340,11 +342,8 @@ impl Drawing<'_> {
         }
         text.push_str(&because(record.error.as_ref()));
         let below = record.execution.and_then(|id| self.watched.runs.get(&id));
-        if !record.status.is_terminal()
-            && below.is_none()
-            && let Some(id) = record.execution
-        {
-            let progress = self.progress(id);
+        if !record.status.is_terminal() && below.is_none() {
+            let progress = self.progress(record.execution, task.blocked_by.as_ref());
             if !progress.is_empty() {
                 text.push_str(&format!("  {progress}"));
             }
@@ -398,26 +397,27 @@ impl Drawing<'_> {
             Status::Completed => Rank::Done,
             Status::Skipped | Status::Cancelled => Rank::Skipped,
             status if status.is_terminal() => Rank::Failed,
-            _ if record.execution.as_ref().is_none_or(has_begun) => Rank::Active,
-            _ => Rank::Queued,
+            Status::Requested if !record.execution.as_ref().is_some_and(has_begun) => Rank::Queued,
+            _ => Rank::Active,
         }
     }
 
-    fn progress(&self, id: ExecutionId) -> String {
-        let Some(progress) = self.watched.progress.get(&id) else {
-            return String::new();
-        };
-        if let Some((reason, at)) = &progress.retry {
+    /// Which try it is at, when the next one comes, or what holds it.
+    fn progress(&self, id: Option<ExecutionId>, held: Option<&BlockedBy>) -> String {
+        let progress = id.and_then(|id| self.watched.progress.get(&id));
+        let rests = matches!(held, None | Some(BlockedBy::NotBefore { .. }));
+        if let Some(progress) = progress
+            && let Some((reason, at)) = progress.retry.as_ref().filter(|_| rests)
+        {
             let wait = duration::display(at.since(self.now));
             let next = progress.attempt + 1;
             return format!("attempt {next} in {wait}: {reason}");
         }
-        if let Some(waits) = &progress.waits {
-            return waits.clone();
-        }
-        match progress.attempt {
-            0 | 1 => String::new(),
-            attempt => format!("attempt {attempt}"),
+        match (held, progress.map_or(0, |progress| progress.attempt)) {
+            (Some(held @ BlockedBy::Constraint(_)), _) => format!("blocked: {held}"),
+            (Some(held), _) => format!("requested: {held}"),
+            (None, 0 | 1) => String::new(),
+            (None, attempt) => format!("attempt {attempt}"),
         }
     }
 }

@@ -27,7 +27,7 @@ fn task(name: &str, status: &str, more: Value) -> Value {
         "run": RUN, "lap": 1, "name": name, "visit": 1, "status": status, "execution": null, "items": null,
         "item_counts": null, "reason": null, "error": null, "result": null, "taken_from": null, "awaited": null,
         "until": null, "started_at": "2026-11-21T12:00:02Z",
-        "ended_at": (!matches!(status, "running" | "waiting")).then_some("2026-11-21T12:00:05.5Z"),
+        "ended_at": (!matches!(status, "requested" | "running" | "waiting")).then_some("2026-11-21T12:00:05.5Z"),
     });
     for (key, value) in more.as_object().unwrap() {
         task[key] = value.clone();
@@ -82,7 +82,17 @@ fn a_run_is_a_tree_with_everything_that_is_under_way() {
             task("load", "running", counts),
             task("merge", "running", json!({"execution": id(2)})),
             task("again", "running", json!({"execution": id(3)})),
-            task("queued", "running", json!({"execution": id(4)})),
+            task(
+                "queued",
+                "requested",
+                json!({"execution": id(4), "blocked_by": {"kind": "slots", "capacity": 2}}),
+            ),
+            task(
+                "held",
+                "requested",
+                json!({"items": 10, "item_counts": {"requested": 2}, "blocked_by": {"kind": "constraint",
+                "id": "c", "scope": "task:held", "type": "pause", "terms": "pause"}}),
+            ),
             task("below", "running", json!({"execution": id(5)})),
             task("approve", "waiting", json!({"until": until})),
             task(
@@ -128,14 +138,6 @@ fn a_run_is_a_tree_with_everything_that_is_under_way() {
                     "exit status 1".to_owned(),
                     "2026-11-21T12:00:12Z".parse().unwrap(),
                 )),
-                ..Progress::default()
-            },
-        ),
-        (
-            4,
-            Progress {
-                waits: Some("It has not started: All 2 slots are taken.".to_owned()),
-                ..Progress::default()
             },
         ),
     ];
@@ -159,7 +161,7 @@ fn a_thousand_tasks_fit_the_screen_and_what_matters_is_shown() {
                 "failed",
                 json!({"error": {"kind": "exit", "message": "exit status 3"}}),
             ),
-            995.. => task(&format!("t{n}"), "running", json!({"execution": id(n)})),
+            995.. => task(&format!("t{n}"), "requested", json!({"execution": id(n)})),
             990.. => task(&format!("t{n}"), "running", json!({})),
             n => task(&format!("t{n}"), "completed", json!({})),
         })
@@ -217,15 +219,11 @@ fn a_line_never_breaks_and_colours_are_for_terminals_that_take_them() {
 fn an_execution_that_is_no_run_says_what_it_waits_for() {
     let mut watched = watched(view(Vec::new(), &[]));
     watched.runs.clear();
-    watched.execution = Some(serde_json::from_value(execution("requested")).unwrap());
-    let waits = Some("It waits for a slot.".to_owned());
-    let progress = Progress {
-        waits,
-        ..Progress::default()
-    };
-    watched.progress.insert(RUN.parse().unwrap(), progress);
+    let mut held = execution("requested");
+    held["blocked_by"] = json!({"kind": "slots", "capacity": 2});
+    watched.execution = Some(serde_json::from_value(held).unwrap());
     insta::assert_snapshot!(screen(&watched, 24), @r"
     demo.etl exec_00000000000000000000000001  requested 10s
-      It waits for a slot.
+      requested: All 2 slots are taken
     ");
 }

@@ -6,6 +6,7 @@ mod error;
 mod load;
 mod request;
 mod runs;
+mod tasks;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub use request::{ExecutionRequest, Pinned, RequestAccepted, Requested};
 pub(crate) use runs::may_answer;
 pub use runs::{InquiryAnswer, RetryFrom};
 pub(crate) use runs::{as_kept, to_keep};
+pub use tasks::TaskNow;
 
 /// A handle to a running engine; cheap to clone.
 #[derive(Clone)]

@@ -251,7 +251,12 @@ impl<'a> Builder<'a> {
                 .error
                 .as_ref()
                 .filter(|_| state.status.is_terminal())
-                .map(|error| error.message.clone());
+                .map(|error| error.message.clone())
+                .or_else(|| {
+                    let held = state.blocked_by.as_ref();
+                    held.filter(|_| state.status == Status::Requested)
+                        .map(ToString::to_string)
+                });
             if let Some(until) = not_before.or(state.not_before) {
                 track.go(Part::Delay, self.offset(until), row);
             }

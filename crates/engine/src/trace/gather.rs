@@ -76,9 +76,16 @@ impl Engine {
                 .extend(workflow.map(|workflow| (id, workflow.clone())));
             // A version that is not loaded any more may have been a workflow.
             if workflow.is_some() || action.is_none() {
-                material
-                    .tasks
-                    .extend(store.tasks(id, LargeValues::LeaveOut).await?);
+                let mut tasks = store.tasks(id, LargeValues::LeaveOut).await?;
+                let under_way = self.core.read(|state| state.tasks_now(id, now));
+                for task in tasks.iter_mut().filter(|task| task.ended_at.is_none()) {
+                    if let Some(task_now) = under_way.get(&task.task) {
+                        task.status = task_now.status;
+                        let held = task_now.blocked_by.as_ref().map(ToString::to_string);
+                        task.reason = task.reason.take().or(held);
+                    }
+                }
+                material.tasks.extend(tasks);
                 let room = MAX_EXECUTIONS.saturating_sub(material.executions.len() + waiting.len());
                 let left_out = self.children(id, room, &mut waiting).await?;
                 material.left_out += left_out;

@@ -34,7 +34,7 @@ pub struct List {
     /// What has been answered, has expired or was withdrawn too
     #[arg(long)]
     all: bool,
-    /// Of this run
+    /// Of this run and the runs below it
     #[arg(long, value_name = "RUN")]
     run: Option<ExecutionId>,
     #[command(flatten)]

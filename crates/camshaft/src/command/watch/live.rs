@@ -19,17 +19,16 @@ use super::stream::{Lines, Say};
 use crate::clock::SystemClock;
 use crate::command::Context;
 use crate::exit::CliError;
-use crate::render::text_at;
 use crate::render::tree::{Progress, Room, RunView, Watched, draw};
 
 /// How often the screen is drawn.
 const FRAME: Duration = Duration::from_millis(100);
 /// Looking again takes at most this share of the time: one part in so many.
 const LOOK_SHARE: u32 = 5;
+/// After so long the engine is asked again what holds the parts that are held.
+const LOOK_AT_HELD: Duration = Duration::from_secs(1);
 /// So many runs below the one that is watched are drawn.
 const MAX_RUNS: usize = 8;
-/// So many executions that have not started are asked why.
-const MAX_WHY: usize = 4;
 /// So many executions are kept in mind beside their rows.
 const MAX_PROGRESS: usize = 10_000;
 /// The screen if its size is not known.
@@ -115,7 +114,9 @@ impl<'a> Live<'a> {
     }
 
     async fn frame(&mut self) -> Result<(), CliError> {
-        if self.stale && Instant::now() >= self.look_at {
+        let now = Instant::now();
+        let is_due = self.stale && now >= self.look_at;
+        if is_due || (now >= self.look_at + LOOK_AT_HELD && self.is_held()) {
             let begun = Instant::now();
             match self.look().await {
                 Ok(()) => self.watched.notice = None,
@@ -189,45 +190,15 @@ impl<'a> Live<'a> {
             }
         }
         self.watched.runs.retain(|id, _| looked.contains(id));
-        self.ask_why().await
+        Ok(())
     }
 
-    /// Asks for the reason of those that were asked for and have not started.
-    async fn ask_why(&mut self) -> Result<(), CliError> {
-        let active = self.watched.runs.values().flat_map(|view| &view.tasks);
-        let waiting: Vec<ExecutionId> = active
-            .filter(|task| !task.record.status.is_terminal())
-            .filter_map(|task| task.record.execution)
-            .chain(self.watched.runs.is_empty().then_some(self.id))
-            .filter(|id| !self.watched.runs.contains_key(id))
-            .filter(|id| {
-                let progress = self.watched.progress.get(id);
-                progress.is_none_or(|progress| progress.attempt == 0)
-            })
-            .take(MAX_WHY)
-            .collect();
-        for id in waiting {
-            let why = self
-                .context
-                .client
-                .read(&format!("/executions/{id}/why"))
-                .await;
-            let waits = match why {
-                Ok(why) if text_at(&why, "/status") == Status::Requested.as_str() => {
-                    // A reason for a wait may go without any event of this run.
-                    self.stale = true;
-                    Some(text_at(&why, "/summary"))
-                }
-                Ok(_) => None,
-                Err(error) if is_away(&error) => return Err(error),
-                Err(_) => None,
-            };
-            self.watched.progress.entry(id).or_default().waits = waits;
-        }
-        if self.stale {
-            self.look_at = Instant::now() + FRAME * 10;
-        }
-        Ok(())
+    /// Whether something is held: what holds it may change, or go, without any event of this run.
+    fn is_held(&self) -> bool {
+        let execution = self.watched.execution.as_ref();
+        let tasks = self.watched.runs.values().flat_map(|view| &view.tasks);
+        execution.is_some_and(|execution| execution.state.status == Status::Requested)
+            || tasks.into_iter().any(|task| task.blocked_by.is_some())
     }
 
     /// Draws over the last drawing.

@@ -40,7 +40,7 @@ pub(crate) struct Task {
     /// How many items are in each status; one that has not been made yet is in none. Null for a task
     /// without items.
     pub(crate) item_counts: Option<Counts>,
-    /// What holds its execution, if it has one that has not started.
+    /// What holds its execution, or the first of its items, as long as none runs.
     pub(crate) blocked_by: Option<BlockedBy>,
 }
 
@@ -74,17 +74,20 @@ pub(crate) async fn show(
         limit: MAX_LIMIT,
     };
     let mut inquiries = store.inquiries(open, first).await?;
-    let under_way = records.iter().filter(|record| record.ended_at.is_none());
-    let executions: Vec<ExecutionId> = under_way.filter_map(|record| record.execution).collect();
-    let mut held = api.engine.blocked_by(&executions);
+    let mut under_way = api.engine.tasks_now(id);
     let mut tasks: Vec<Task> = records
         .into_iter()
-        .map(|record| Task {
-            item_counts: record
-                .items
-                .map(|_| counts.remove(&record.task).unwrap_or_default()),
-            blocked_by: record.execution.and_then(|id| held.remove(&id)),
-            record,
+        .map(|mut record| {
+            let now = under_way.remove(&record.task);
+            let now = now.filter(|_| record.ended_at.is_none());
+            record.status = now.as_ref().map_or(record.status, |now| now.status);
+            Task {
+                item_counts: record
+                    .items
+                    .map(|_| counts.remove(&record.task).unwrap_or_default()),
+                blocked_by: now.and_then(|now| now.blocked_by),
+                record,
+            }
         })
         .collect();
     let definition = graph::definition(&api, &execution.spec).await;
