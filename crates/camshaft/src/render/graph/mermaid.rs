@@ -1,51 +1,32 @@
 //! Mermaid, which Markdown viewers draw.
 
-use std::fmt::Write as _;
+use super::source::{Language, label};
+use super::{Edge, Node, Shape};
 
-use super::{Graph, Node, Shape};
+pub(super) const MERMAID: Language = Language {
+    head,
+    node,
+    frame: (&["subgraph finally"], "end"),
+    edge,
+    tail: "",
+};
 
-pub(super) fn render(graph: &Graph) -> String {
-    let mut text = format!(
-        "---\ntitle: \"{}\"\n---\nflowchart TD\n",
-        graph.title.replace(['"', '\\'], "'")
-    );
-    for (place, node) in graph
-        .nodes
-        .iter()
-        .enumerate()
-        .filter(|(_, node)| !node.finally)
-    {
-        let _ = writeln!(text, "  {}", shape(place, node));
-    }
-    if graph.nodes.iter().any(|node| node.finally) {
-        text.push_str("  subgraph finally\n");
-        for (place, node) in graph
-            .nodes
-            .iter()
-            .enumerate()
-            .filter(|(_, node)| node.finally)
-        {
-            let _ = writeln!(text, "    {}", shape(place, node));
-        }
-        text.push_str("  end\n");
-    }
-    for edge in &graph.edges {
-        let label = if edge.label.is_empty() {
-            String::new()
-        } else {
-            format!("|\"{}\"|", quoted(&edge.label))
-        };
-        let _ = writeln!(text, "  t{} -->{label} t{}", edge.from, edge.to);
-    }
-    text
+fn head(title: &str) -> String {
+    let title = title.replace(['"', '\\'], "'");
+    format!("---\ntitle: \"{title}\"\n---\nflowchart TD\n")
 }
 
-fn shape(place: usize, node: &Node) -> String {
-    let lines: Vec<String> = std::iter::once(&node.name)
-        .chain(Some(&node.work).filter(|work| !work.is_empty()))
-        .chain(&node.notes)
-        .map(|line| quoted(line))
-        .collect();
+fn edge(edge: &Edge) -> String {
+    let label = if edge.label.is_empty() {
+        String::new()
+    } else {
+        format!("|\"{}\"|", quoted(&edge.label))
+    };
+    format!("t{} -->{label} t{}", edge.from, edge.to)
+}
+
+fn node(place: usize, node: &Node) -> String {
+    let lines: Vec<String> = label(node).map(quoted).collect();
     let label = lines.join("<br/>");
     match node.shape {
         Shape::Action => format!("t{place}[\"{label}\"]"),

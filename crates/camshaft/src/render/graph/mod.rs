@@ -5,6 +5,7 @@
 
 mod dot;
 mod mermaid;
+mod source;
 mod text;
 
 use camshaft_model::Status;
@@ -32,8 +33,8 @@ pub fn draw(reference: &str, workflow: &Workflow, drawing: Drawing) -> String {
     let graph = Graph::new(reference, workflow);
     match drawing {
         Drawing::Text => text::render(&graph),
-        Drawing::Mermaid => mermaid::render(&graph),
-        Drawing::Dot => dot::render(&graph),
+        Drawing::Mermaid => mermaid::MERMAID.render(&graph),
+        Drawing::Dot => dot::DOT.render(&graph),
     }
 }
 
