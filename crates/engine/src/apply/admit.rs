@@ -83,6 +83,25 @@ impl State {
         }
     }
 
+    /// Asks about executions that have just got in line. While there is no slot nobody else does, and what
+    /// holds them besides that is to be told at once.
+    fn ask_about(&mut self, arrived: &[ExecutionId], now: Timestamp) {
+        if self.constraints.len() == 0 {
+            return;
+        }
+        for id in arrived {
+            let Some(candidate) = self.live.get(id).map(|live| live.candidate.clone()) else {
+                continue;
+            };
+            let class = self.waiting.class(candidate.number);
+            if class.is_some_and(|class| class.under().is_none())
+                && let Some((hold, again_at)) = self.held(&candidate, now)
+            {
+                self.file(&candidate, hold, again_at);
+            }
+        }
+    }
+
     /// Under what a candidate is to be filed, and when it is to be asked again: of all that holds it, what
     /// holds it longest. `None` if there is nothing but what holds everything.
     fn held(&self, candidate: &Candidate, now: Timestamp) -> Option<(Hold, Option<Timestamp>)> {
@@ -107,6 +126,7 @@ impl State {
     /// Writes into the event log what constraints have begun to hold.
     fn tell_what_is_held(&mut self, context: &Context<'_>, decision: &mut Decision) {
         let mut held = std::mem::take(&mut self.untold.arrived);
+        self.ask_about(&held, context.now);
         let mut room = TOLD_AT_ONCE;
         while room > 0
             && let Some((number, place)) = self.untold.classes.pop_front()

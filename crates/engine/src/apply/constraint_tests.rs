@@ -208,6 +208,17 @@ fn what_a_lifted_pause_has_not_started_yet_is_told_of_the_next_one() {
 }
 
 #[test]
+fn what_comes_while_there_is_no_slot_is_told_of_the_pause_too() {
+    let mut bench = Bench::of_three_actions(1);
+    bench.request("copy");
+    bench.set("task:check", "pause", &json!({}));
+    let (asked, id) = bench.request("check");
+    assert_eq!(told(&asked), [id]);
+    let why = bench.state.blocked_by(&bench.state.live[&id], bench.now);
+    assert!(matches!(why, Some(BlockedBy::Constraint(_))), "{why:?}");
+}
+
+#[test]
 fn a_closed_gate_starts_nothing() {
     let mut bench = Bench::of_three_actions(1);
     bench.state.gate_closed = true;

@@ -43,8 +43,8 @@ pub(crate) enum Verdict<'a> {
     Held(Vec<Blocked<'a>>),
 }
 
-/// Whether a candidate may start, or everything that keeps it from starting: capacity first, and the
-/// constraints in the order of their keys.
+/// Whether a candidate may start, or everything that keeps it from starting: what somebody set first, in the
+/// order of keys, and what there is too little of after it.
 pub(crate) fn admit<'a>(candidate: &'a Candidate, world: World<'a>) -> Verdict<'a> {
     let mut blocked = Vec::new();
     if world.draining {
@@ -53,6 +53,14 @@ pub(crate) fn admit<'a>(candidate: &'a Candidate, world: World<'a>) -> Verdict<'
     if world.gate_closed {
         blocked.push(Blocked::Gate);
     }
+    let first = blocked.len();
+    let leases = |scope: &ScopeMatcher| world.constraints.leases_in(scope, world.leases);
+    for found in world.constraints.on(candidate) {
+        if let Some(next_at) = found.holds(leases, world.now) {
+            blocked.push(Blocked::Constraint(found, next_at));
+        }
+    }
+    blocked[first..].sort_by_key(Blocked::key);
     let facts = &candidate.facts;
     let runtime = candidate.runtime();
     if facts.asks_for_runtime
@@ -76,14 +84,6 @@ pub(crate) fn admit<'a>(candidate: &'a Candidate, world: World<'a>) -> Verdict<'
     if facts.takes_slot && world.leases.len() >= world.capacity.slots as usize {
         blocked.push(Blocked::Slots);
     }
-    let first = blocked.len();
-    let leases = |scope: &ScopeMatcher| world.constraints.leases_in(scope, world.leases);
-    for found in world.constraints.on(candidate) {
-        if let Some(next_at) = found.holds(leases, world.now) {
-            blocked.push(Blocked::Constraint(found, next_at));
-        }
-    }
-    blocked[first..].sort_by_key(Blocked::key);
     if blocked.is_empty() {
         Verdict::Start
     } else {
