@@ -4,6 +4,7 @@
 pub(crate) fn filters() -> Vec<(&'static str, &'static str)> {
     vec![
         (r"\b(exec|evt|enf|inq)_[0-9a-z]{26}\b", "[$1]"),
+        (r"\(in [0-9dhms.]+\)", "(in [left])"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[time]"),
         (r"\b\d\d:\d\d:\d\d\b(\.\d+)?", "[time]"),
         (r"\b\d+(\.\d+)?(ms|s)\b", "[span]"),
