@@ -10,6 +10,7 @@ use camshaft_model::{
 };
 use std::sync::Arc;
 
+use crate::apply::Replaced;
 use crate::state::Live;
 
 /// What is performed after the commit, by the driver.
@@ -45,6 +46,8 @@ pub(crate) struct Unit {
     pub(crate) notices: Vec<Notice>,
     /// Executions that are terminal once this is stored, in the order of their ends.
     pub(crate) ended: Vec<Arc<Execution>>,
+    /// Constraints that `changes` set or end, as they were, in order.
+    pub(crate) constraints: Vec<Replaced>,
 }
 
 impl Unit {
@@ -70,6 +73,7 @@ impl Unit {
             effects,
             notices,
             ended,
+            constraints,
         } = later;
         self.events.extend(events);
         self.moved.extend(moved);
@@ -79,6 +83,7 @@ impl Unit {
         self.effects.extend(effects);
         self.notices.extend(notices);
         self.ended.extend(ended);
+        self.constraints.extend(constraints);
     }
 
     /// Tells everybody how an execution stands once the unit is stored.

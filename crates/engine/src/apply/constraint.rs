@@ -11,8 +11,13 @@ use crate::constraint::{Hold, InForce, MAX_CONSTRAINTS};
 use crate::decision::{Decision, Unit};
 use crate::state::{Context, State};
 
-/// What was in force before a change that may have to be taken back.
-pub(crate) type Before = Vec<(ConstraintKey, Option<InForce>)>;
+/// A constraint that a unit sets or ends, to be taken back if the unit is not stored.
+#[derive(Debug)]
+pub(crate) struct Replaced {
+    key: ConstraintKey,
+    before: Option<InForce>,
+    after: Option<Arc<Constraint>>,
+}
 
 impl State {
     /// Puts a constraint in force, and lets start what it lets start.
@@ -23,7 +28,7 @@ impl State {
         &mut self,
         constraint: Constraint,
         context: &Context<'_>,
-    ) -> Result<(Decision, Before), ControlRefused> {
+    ) -> Result<Decision, ControlRefused> {
         constraint.check()?;
         if constraint.is_expired(context.now) {
             return Err(ControlRefused::Expired);
@@ -31,9 +36,7 @@ impl State {
         let key = constraint.key();
         let mut decision = Decision::default();
         match self.constraints.get(&key) {
-            Some(found) if found.constraint.says_the_same(&constraint) => {
-                return Ok((decision, Before::new()));
-            }
+            Some(found) if found.constraint.says_the_same(&constraint) => return Ok(decision),
             None if self.constraints.len() >= MAX_CONSTRAINTS => {
                 return Err(ControlRefused::TooMany(MAX_CONSTRAINTS));
             }
@@ -41,50 +44,48 @@ impl State {
         }
         let constraint = Arc::new(constraint);
         let change = Change::PutConstraint(Box::new((*constraint).clone()));
-        let unit = told(change, constraint.clone(), ConstraintChange::Set, context);
+        let mut unit = Unit::default();
+        unit.change_constraint(change, &constraint, ConstraintChange::Set, context);
+        unit.constraints.push(Replaced {
+            before: self.constraints.set(constraint.clone(), None, context.now),
+            after: Some(constraint),
+            key: key.clone(),
+        });
         decision.units.push(unit);
-        let before = self.constraints.set(constraint, None, context.now);
-        let before = vec![(key, before)];
-        self.constraints_changed(&before, context, &mut decision);
-        Ok((decision, before))
+        self.constraints_changed(&[key], context, &mut decision);
+        Ok(decision)
     }
 
-    /// Ends the constraints of exactly a scope: of one type, or of all.
+    /// Ends the constraints of exactly a scope: of one type, or of all. Gives those that were in force.
     pub(crate) fn clear_constraints(
         &mut self,
         scope: &Scope,
         kind: Option<ConstraintType>,
         context: &Context<'_>,
-    ) -> (Decision, Before) {
+    ) -> (Decision, Vec<ConstraintKey>) {
         let mut decision = Decision::default();
-        let mut before = Before::new();
         let mut unit = Unit::default();
-        for known in ConstraintType::ALL {
-            let key = ConstraintKey {
-                scope: scope.clone(),
-                kind: *known,
-            };
-            if kind.is_none_or(|kind| kind == *known)
-                && let Some(found) = self.constraints.remove(&key)
-            {
-                unit.end_constraint(&found, ConstraintChange::Cleared, context);
-                before.push((key, Some(found)));
-            }
-        }
-        if !before.is_empty() {
+        let kinds = ConstraintType::ALL.iter().copied();
+        let asked_for = kinds.filter(|known| kind.is_none_or(|kind| kind == *known));
+        let keys = asked_for.map(|kind| ConstraintKey {
+            scope: scope.clone(),
+            kind,
+        });
+        let cleared: Vec<ConstraintKey> = keys
+            .filter(|key| self.end_constraint(key, ConstraintChange::Cleared, &mut unit, context))
+            .collect();
+        if !unit.is_empty() {
             decision.units.push(unit);
         }
-        self.constraints_changed(&before, context, &mut decision);
-        (decision, before)
+        self.constraints_changed(&cleared, context, &mut decision);
+        (decision, cleared)
     }
 
     /// Ends every constraint whose time is over.
     pub(crate) fn expire_constraints(&mut self, decision: &mut Decision, context: &Context<'_>) {
         let mut unit = Unit::default();
         while let Some(key) = self.constraints.expired(context.now) {
-            if let Some(found) = self.constraints.remove(&key) {
-                unit.end_constraint(&found, ConstraintChange::Expired, context);
-            }
+            self.end_constraint(&key, ConstraintChange::Expired, &mut unit, context);
             self.event_pause_changed(&key);
             self.waiting.open(&Hold::Constraint(key));
         }
@@ -93,29 +94,53 @@ impl State {
         }
     }
 
-    /// Takes back a change that could not be stored, unless another has come since.
+    /// `false` if it is not in force.
+    fn end_constraint(
+        &mut self,
+        key: &ConstraintKey,
+        what: ConstraintChange,
+        unit: &mut Unit,
+        context: &Context<'_>,
+    ) -> bool {
+        let Some(found) = self.constraints.remove(key) else {
+            return false;
+        };
+        let change = Change::RemoveConstraint {
+            key: key.clone(),
+            set_at: found.constraint.set_at,
+        };
+        unit.change_constraint(change, &found.constraint, what, context);
+        unit.constraints.push(Replaced {
+            key: key.clone(),
+            before: Some(found),
+            after: None,
+        });
+        true
+    }
+
+    /// Takes back changes that were not stored, each unless another has come since.
     pub(crate) fn restore_constraints(
         &mut self,
-        before: Before,
-        set: Option<&Constraint>,
+        replaced: Vec<Replaced>,
         context: &Context<'_>,
-    ) -> Decision {
-        let mut decision = Decision::default();
-        for (key, before) in &before {
-            let now_there = self.constraints.get(key).map(|found| &*found.constraint);
-            if now_there != set {
+        decision: &mut Decision,
+    ) {
+        let mut restored = Vec::new();
+        for Replaced { key, before, after } in replaced.into_iter().rev() {
+            let now_there = self.constraints.get(&key).map(|found| &found.constraint);
+            if now_there != after.as_ref() {
                 continue;
             }
             match before {
                 Some(found) => {
-                    let constraint = found.constraint.clone();
-                    self.constraints.set(constraint, found.due, context.now);
+                    self.constraints
+                        .set(found.constraint, found.due, context.now);
                 }
-                None => drop(self.constraints.remove(key)),
+                None => drop(self.constraints.remove(&key)),
             }
+            restored.push(key);
         }
-        self.constraints_changed(&before, context, &mut decision);
-        decision
+        self.constraints_changed(&restored, context, decision);
     }
 
     /// Events that a pause held are answered soon, in decisions of their own.
@@ -129,40 +154,34 @@ impl State {
     /// several held keeps its order.
     fn constraints_changed(
         &mut self,
-        before: &Before,
+        keys: &[ConstraintKey],
         context: &Context<'_>,
         decision: &mut Decision,
     ) {
-        for (key, _) in before {
+        for key in keys {
             self.event_pause_changed(key);
             self.waiting.open(&Hold::Constraint(key.clone()));
         }
-        self.ask_again(context.now);
+        if !keys.is_empty() {
+            self.ask_again(context.now);
+        }
         self.admit(context, decision);
     }
 }
 
-fn told(
-    change: Change,
-    constraint: Arc<Constraint>,
-    what: ConstraintChange,
-    context: &Context<'_>,
-) -> Unit {
-    Unit {
-        changes: vec![change],
-        notices: vec![Notice::Constraint {
-            constraint,
+impl Unit {
+    fn change_constraint(
+        &mut self,
+        change: Change,
+        constraint: &Arc<Constraint>,
+        what: ConstraintChange,
+        context: &Context<'_>,
+    ) {
+        self.changes.push(change);
+        self.notices.push(Notice::Constraint {
+            constraint: constraint.clone(),
             change: what,
             at: context.now,
-        }],
-        ..Unit::default()
-    }
-}
-
-impl Unit {
-    fn end_constraint(&mut self, found: &InForce, what: ConstraintChange, context: &Context<'_>) {
-        let constraint = found.constraint.clone();
-        let change = Change::RemoveConstraint(constraint.key());
-        self.absorb(told(change, constraint, what, context));
+        });
     }
 }

@@ -13,7 +13,7 @@ mod request;
 mod undo;
 pub(crate) mod workflow;
 
-pub(crate) use constraint::Before;
+pub(crate) use constraint::Replaced;
 pub(crate) use held::HeldEvents;
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use camshaft_model::{
 use camshaft_testkit::SeededEntropy;
 use serde_json::{Value, json};
 
-use crate::decision::{Decision, Effect};
+use crate::decision::{Decision, Effect, Unit};
 use crate::handle::{ExecutionRequest, Requested};
 use crate::state::{Context, Settings, State};
 use crate::token::TokenSigner;
@@ -436,7 +436,11 @@ fn what_was_never_recorded_is_forgotten_with_all_that_it_held() {
     let mut bench = Bench::new(1, vec![action("work")], vec![]);
     let (_, a) = bench.request("work");
     let (_, b) = bench.request("work");
-    let undone = bench.apply(|state, context| state.undo_fresh(&[a], context));
+    let refused = Unit {
+        fresh: vec![a],
+        ..Unit::default()
+    };
+    let undone = bench.apply(|state, context| state.take_back(refused, context));
     assert_eq!(started(&undone), [b]);
     assert_eq!(bench.state.leases.len(), 1);
 }

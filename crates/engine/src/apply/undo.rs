@@ -2,16 +2,23 @@
 
 use camshaft_model::{Attempt, Execution, ExecutionId, FailureKind};
 
-use crate::decision::Decision;
+use crate::decision::{Decision, Effect, Unit};
 use crate::state::{Context, State};
 
 impl State {
-    /// Forgets executions that were never recorded; what they would have held is free again.
-    pub(crate) fn undo_fresh(&mut self, ids: &[ExecutionId], context: &Context<'_>) -> Decision {
-        for id in ids {
-            self.forget(*id);
+    /// Forgets what a unit that was not stored brought into the state; what it would have held is free again.
+    pub(crate) fn take_back(&mut self, unit: Unit, context: &Context<'_>) -> Decision {
+        for id in unit.fresh {
+            self.forget(id);
         }
-        self.start_what_may(context)
+        for effect in unit.effects {
+            if let Effect::Held(event) = effect {
+                self.held_events.forget(event);
+            }
+        }
+        let mut decision = Decision::default();
+        self.restore_constraints(unit.constraints, context, &mut decision);
+        decision
     }
 
     /// Adds an execution that is recorded. `false` if the definition of its action is gone.

@@ -13,7 +13,7 @@ use camshaft_model::port::sensor::{SensorHealth, SensorHost, SensorSpec};
 use camshaft_model::port::store::{
     Change, OnCommit, Outcome, Refusal, Store, StoreError, Transaction,
 };
-use camshaft_model::{EventId, Execution, ExecutionId, Status, StepEvent, Timestamp};
+use camshaft_model::{Execution, ExecutionId, Status, StepEvent, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
@@ -198,7 +198,10 @@ impl Core {
                 }
                 self.perform(unit, *first_step_event);
             }
-            Ok(Outcome::Refused(refusal)) => self.refused(refusal, &unit),
+            Ok(Outcome::Refused(refusal)) => {
+                self.look_up_refused(refusal);
+                return self.take_back(unit, outcome, answer);
+            }
             Err(error) => match again {
                 Some(_) if self.closed.load(Ordering::SeqCst) => return,
                 Some(transaction) => {
@@ -210,7 +213,7 @@ impl Core {
                     });
                     return;
                 }
-                None => self.take_back(&unit),
+                None => return self.take_back(unit, outcome, answer),
             },
         }
         if let Some(answer) = answer {
@@ -281,8 +284,8 @@ impl Core {
         }
     }
 
-    fn refused(self: &Arc<Self>, refusal: &Refusal, unit: &Unit) {
-        self.take_back(unit);
+    /// Takes an execution that is elsewhere as the database has it.
+    fn look_up_refused(self: &Arc<Self>, refusal: &Refusal) {
         let Refusal::Moved { execution, at } = refusal else {
             return;
         };
@@ -301,25 +304,21 @@ impl Core {
         });
     }
 
-    /// In a task of its own: a store whose writer is gone may answer while the lock is still held.
-    fn take_back(self: &Arc<Self>, unit: &Unit) {
-        let fresh = unit.fresh.clone();
-        let held = unit.effects.iter().filter_map(|effect| match effect {
-            Effect::Held(event) => Some(*event),
-            _ => None,
+    /// Takes back what was decided, and answers once that is done. In a task of its own: a store whose
+    /// writer is gone may answer while the lock is still held.
+    fn take_back(
+        self: Arc<Self>,
+        unit: Unit,
+        outcome: Result<Outcome, StoreError>,
+        answer: Option<Answer>,
+    ) {
+        let core = self.clone();
+        self.runtime.spawn(async move {
+            core.apply(|state, context| state.take_back(unit, context));
+            if let Some(answer) = answer {
+                answer(outcome);
+            }
         });
-        let held: Vec<EventId> = held.collect();
-        if !(fresh.is_empty() && held.is_empty()) {
-            let core = self.clone();
-            self.runtime.spawn(async move {
-                core.apply(|state, context| {
-                    for event in held {
-                        state.held_events.forget(event);
-                    }
-                    state.undo_fresh(&fresh, context)
-                });
-            });
-        }
     }
 
     /// Ends every wait for an end, those to come too.

@@ -13,7 +13,6 @@ use camshaft_model::{
 use tokio::sync::oneshot;
 
 use super::Engine;
-use crate::apply::Before;
 use crate::constraint::{Candidate, Constraints, InForce};
 use crate::state::{Live, State};
 use crate::workflow::ActiveWork;
@@ -56,12 +55,13 @@ pub struct ConstraintUse {
 impl ConstraintControl for Engine {
     async fn set(&self, constraint: Constraint) -> Result<(), ControlRefused> {
         let (answer, stored) = oneshot::channel();
-        let set = constraint.clone();
-        let before = self.core.apply_with(
-            |state, context| state.set_constraint(constraint, context),
+        self.core.apply_with(
+            |state, context| {
+                Ok::<_, ControlRefused>((state.set_constraint(constraint, context)?, ()))
+            },
             |outcome| drop(answer.send(outcome)),
         )?;
-        self.constraint_stored(stored, before, Some(set)).await
+        is_stored(stored).await
     }
 
     async fn clear(
@@ -70,12 +70,11 @@ impl ConstraintControl for Engine {
         kind: Option<ConstraintType>,
     ) -> Result<Vec<ConstraintKey>, ControlRefused> {
         let (answer, stored) = oneshot::channel();
-        let before = self.core.apply_with(
+        let cleared = self.core.apply_with(
             |state, context| Ok::<_, ControlRefused>(state.clear_constraints(scope, kind, context)),
             |outcome| drop(answer.send(outcome)),
         )?;
-        let cleared = before.iter().map(|(key, _)| key.clone()).collect();
-        self.constraint_stored(stored, before, None).await?;
+        is_stored(stored).await?;
         Ok(cleared)
     }
 
@@ -94,23 +93,16 @@ impl ConstraintControl for Engine {
     }
 }
 
-impl Engine {
-    /// Waits until a change of constraints is stored, and takes it back if it cannot be.
-    async fn constraint_stored(
-        &self,
-        stored: oneshot::Receiver<Result<Outcome, StoreError>>,
-        before: Before,
-        set: Option<Constraint>,
-    ) -> Result<(), ControlRefused> {
-        let gone = || Err(StoreError::Unavailable("the writer has stopped".to_owned()));
-        let Err(error) = stored.await.unwrap_or_else(|_| gone()) else {
-            return Ok(());
-        };
-        self.core
-            .apply(|state, context| state.restore_constraints(before, set.as_ref(), context));
-        Err(error.into())
-    }
+/// What a writer that has stopped leaves unanswered is not stored.
+async fn is_stored(
+    answer: oneshot::Receiver<Result<Outcome, StoreError>>,
+) -> Result<(), ControlRefused> {
+    let gone = || Err(StoreError::Unavailable("the writer has stopped".to_owned()));
+    answer.await.unwrap_or_else(|_| gone())?;
+    Ok(())
+}
 
+impl Engine {
     /// The constraints in force that are asked for, with what they do, in the order of scopes and types.
     pub fn constraint_use(&self, is_asked_for: impl Fn(&Constraint) -> bool) -> Vec<ConstraintUse> {
         let now = self.now();

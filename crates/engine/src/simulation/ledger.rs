@@ -149,7 +149,7 @@ impl Ledger {
             | Change::HoldEvent { .. }
             | Change::ReleaseEvent(_)
             | Change::PutConstraint(_)
-            | Change::RemoveConstraint(_)
+            | Change::RemoveConstraint { .. }
             | Change::PutRateInstant { .. }
             | Change::SetRuleEnabled { .. } => {}
         }

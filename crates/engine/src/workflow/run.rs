@@ -2,24 +2,24 @@
 //! make of all that. Synchronous and without knowledge of executions or a store: `apply/workflow`
 //! turns what happens here into changes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use camshaft_model::definition::workflow::{LoopMode, Task};
 use camshaft_model::run::Ending;
 use camshaft_model::{
-    Event, ExecutionId, ExecutionSpec, Failure, FailureKind, Inquiry, Object, RunRecord, Status,
-    TaskRecord, Timestamp,
+    Event, ExecutionId, ExecutionSpec, Failure, FailureKind, Object, RunRecord, Status, TaskRecord,
+    Timestamp,
 };
 use serde_json::{Value, json};
 
+use super::active::{Active, ActiveItems, ActiveWork, TaskEnd};
 use super::frontier::{Cause, Frontier};
 use super::held::{Entries, Held, Witness};
-use super::items::Fanout;
 use super::program::{Assignments, Program};
 use super::weight;
 use crate::expression::{Namespace, Scope, Shared, Template};
-use crate::rule::{self, AwaitedEvent};
+use crate::rule;
 
 /// What a run looks forward to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,79 +56,6 @@ pub(crate) struct Run {
     held: Held,
     /// Tasks that have ended or were skipped since it was last looked what may be dropped.
     closed: Vec<usize>,
-}
-
-/// A task that has started and not ended.
-pub(crate) struct Active {
-    pub(crate) record: TaskRecord,
-    pub(crate) work: ActiveWork,
-}
-
-/// What a task that has started is doing.
-pub(crate) enum ActiveWork {
-    Child(ExecutionId),
-    Items(Box<ActiveItems>),
-    Inquiry(Box<Inquiry>),
-    Event(AwaitedEvent),
-}
-
-/// A task with items that has started.
-pub(crate) struct ActiveItems {
-    pub(crate) fanout: Fanout,
-    pub(crate) items: Arc<Value>,
-    pub(crate) results: Vec<Option<Arc<Value>>>,
-    pub(crate) errors: BTreeMap<u32, String>,
-    pub(crate) running: HashMap<u32, ExecutionId>,
-    pub(crate) cancelled: bool,
-    /// Whether anything may read the results of its items.
-    pub(crate) is_read: bool,
-    /// What its list and the results of its items take.
-    pub(crate) bytes: usize,
-}
-
-/// How a task ended.
-#[derive(Debug, Clone)]
-pub(crate) struct TaskEnd {
-    pub(crate) status: Status,
-    pub(crate) result: Arc<Value>,
-    pub(crate) error: Option<Failure>,
-    pub(crate) attempt: u32,
-    /// Of a task with items: why each did not complete.
-    pub(crate) errors: Option<Vec<Option<String>>>,
-}
-
-impl TaskEnd {
-    pub(crate) fn completed(result: Arc<Value>) -> Self {
-        Self {
-            status: Status::Completed,
-            result,
-            error: None,
-            attempt: 1,
-            errors: None,
-        }
-    }
-
-    pub(crate) fn skipped() -> Self {
-        Self {
-            status: Status::Skipped,
-            attempt: 0,
-            ..Self::completed(Arc::default())
-        }
-    }
-
-    pub(crate) fn ended(status: Status, kind: FailureKind, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self {
-            error: Some(Failure { kind, message }),
-            status,
-            attempt: 0,
-            ..Self::completed(Arc::new(Value::Null))
-        }
-    }
-
-    pub(crate) fn expression(message: impl Into<String>) -> Self {
-        Self::ended(Status::Failed, FailureKind::Expression, message)
-    }
 }
 
 /// What follows a lap that went well.
@@ -641,106 +568,6 @@ impl Run {
         if arrivals != self.record.arrivals {
             self.record.arrivals = arrivals;
             self.dirty = true;
-        }
-    }
-}
-
-impl ActiveItems {
-    pub(crate) fn new(fanout: Fanout, items: Arc<Value>, is_read: bool) -> Self {
-        let total = items.as_array().map_or(0, Vec::len);
-        Self {
-            fanout,
-            bytes: weight::bytes(&items),
-            is_read,
-            items,
-            results: vec![None; total],
-            errors: BTreeMap::new(),
-            running: HashMap::new(),
-            cancelled: false,
-        }
-    }
-
-    pub(crate) fn item(&self, index: u32) -> &Value {
-        static NULL: Value = Value::Null;
-        self.items.get(index as usize).unwrap_or(&NULL)
-    }
-
-    /// Takes the end of an item.
-    pub(crate) fn ended(&mut self, item: u32, result: Option<Arc<Value>>, error: Option<String>) {
-        self.running.remove(&item);
-        self.fanout.ended(item, error.is_none());
-        if let Some(result) = result.filter(|_| self.is_read) {
-            self.take_result(item, result);
-        }
-        if let Some(error) = error {
-            self.errors.insert(item, error);
-        }
-    }
-
-    /// Lets no further item start, because the run has failed: the task is cut short by that, unless
-    /// all its items have started.
-    pub(crate) fn start_no_more(&mut self) {
-        self.cancelled |= self.fanout.has_more();
-        self.fanout.close();
-    }
-
-    /// Whether there is a result of an item.
-    pub(crate) fn has_result(&self, item: u32) -> bool {
-        matches!(self.results.get(item as usize), Some(Some(_)))
-    }
-
-    /// Takes the result of an item.
-    pub(crate) fn take_result(&mut self, item: u32, result: Arc<Value>) {
-        if let Some(slot) = self.results.get_mut(item as usize) {
-            self.bytes += weight::bytes(&result);
-            *slot = Some(result);
-        }
-    }
-
-    /// What the task ends as, once all that was to run has. Its result is null if nothing reads it.
-    pub(crate) fn end(&self, tolerant: bool) -> TaskEnd {
-        let value = |result: &Option<Arc<Value>>| {
-            result
-                .as_ref()
-                .map_or(Value::Null, |value| Value::clone(value))
-        };
-        let result = if self.is_read {
-            Arc::new(self.results.iter().map(value).collect())
-        } else {
-            Arc::default()
-        };
-        let total = self.results.len();
-        let errors = (0..total).map(|item| {
-            let item = u32::try_from(item).ok()?;
-            self.errors.get(&item).cloned()
-        });
-        let end = TaskEnd {
-            errors: Some(errors.collect()),
-            ..TaskEnd::completed(result)
-        };
-        if self.cancelled {
-            return TaskEnd {
-                status: Status::Cancelled,
-                error: Some(Failure {
-                    kind: FailureKind::Cancelled,
-                    message: format!("stopped after {} of {total} items", self.fanout.done()),
-                }),
-                ..end
-            };
-        }
-        match self.errors.first_key_value() {
-            Some((item, error)) if !tolerant => TaskEnd {
-                status: Status::Failed,
-                error: Some(Failure {
-                    kind: FailureKind::Task,
-                    message: match self.errors.len() {
-                        1 => format!("item {item} of {total} failed: {error}"),
-                        n => format!("{n} of {total} items failed; item {item}: {error}"),
-                    },
-                }),
-                ..end
-            },
-            _ => end,
         }
     }
 }

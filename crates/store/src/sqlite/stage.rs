@@ -124,7 +124,7 @@ fn parts(change: &Change) -> [Option<Part<'_>>; 2] {
         | Change::HoldEvent { .. }
         | Change::ReleaseEvent(_)
         | Change::PutConstraint(_)
-        | Change::RemoveConstraint(_)
+        | Change::RemoveConstraint { .. }
         | Change::PutRateInstant { .. }
         | Change::SetRuleEnabled { .. } => [None, None],
     }
