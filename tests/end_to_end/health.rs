@@ -77,6 +77,10 @@ fn an_engine_without_room_says_so_loses_nothing_and_goes_on_by_itself() {
     room(&engine, Some(1));
     let refused = site.run(["run", "core.noop", "--idempotency-key", "k", "--detach"]);
     assert_eq!(refused.status.code(), Some(3), "{}", shown(&refused));
+    let refused = site.run(["run", "core.noop", "--idempotency-key", "late", "--detach"]);
+    assert_eq!(refused.status.code(), Some(3), "{}", shown(&refused));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("nothing has changed"), "{said}");
     let event = serde_json::json!({"trigger": "t.poked", "payload": {}});
     let (status, code) = site.post("/api/v1/events", &event).refusal();
     assert_eq!((status, code.as_str()), (503, "unavailable"));
@@ -107,6 +111,8 @@ fn an_engine_without_room_says_so_loses_nothing_and_goes_on_by_itself() {
         site.done(["core.noop", "--idempotency-key", "k"])["status"],
         "completed"
     );
+    let known = site.get("/api/v1/executions?action=core.noop");
+    assert_eq!(known["items"].as_array().map(Vec::len), Some(1), "{known}");
     let (code, log) = engine.stop();
     assert_eq!(code, 0, "{log}");
     let said = log.lines().filter(|line| line.contains("commits fail"));

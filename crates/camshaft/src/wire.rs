@@ -22,7 +22,9 @@ use camshaft_model::definition::{Catalog, Pack};
 use camshaft_model::notice::Subscriber;
 use camshaft_model::port::clock::{Clock, Entropy};
 use camshaft_model::port::dispatch::OutputStream;
-use camshaft_model::port::store::{Change, PackRecord, Store, StoreError, Transaction, Violation};
+use camshaft_model::port::store::{
+    AtOnce, Change, PackRecord, Store, StoreError, Transaction, Violation,
+};
 use camshaft_model::{AttemptKey, ErrorCode, Output, Timestamp};
 use camshaft_store::{Memory, SqliteStore};
 use camshaft_worker::process::Limits;
@@ -96,7 +98,7 @@ fn open_store(data_dir: &Path) -> Result<SqliteStore, CliError> {
     let path = data_dir.join("camshaft.db");
     SqliteStore::open(&path).map_err(|error| {
         let code = match error {
-            StoreError::Unavailable(_) => ErrorCode::Unavailable,
+            StoreError::Unavailable(_) | StoreError::Delayed(_) => ErrorCode::Unavailable,
             StoreError::Broken(_) => ErrorCode::Internal,
         };
         CliError::new(code, format!("{}: {error}", path.display()))
@@ -440,7 +442,7 @@ async fn keep_versions(
     let (done, is_done) = oneshot::channel();
     store.submit(
         Transaction { changes },
-        Box::new(move |outcome| {
+        AtOnce::new(move |outcome| {
             let _ = done.send(outcome);
         }),
     );

@@ -7,6 +7,7 @@ use camshaft_model::port::sensor::{SensorHealth, SensorSpec};
 use camshaft_model::{Event, Object, Ref, Timestamp};
 use serde_json::Value;
 
+use crate::decision::Definitions;
 use crate::expression::{Scope, TemplateTree};
 use crate::rule::{self, RuleIndex, RuleTrial};
 use crate::state::State;
@@ -21,6 +22,25 @@ pub(crate) struct Wanted {
 }
 
 impl State {
+    /// Takes up definitions that are recorded.
+    pub(crate) fn define(&mut self, definitions: Definitions) {
+        let catalog = Arc::make_mut(&mut self.catalog);
+        match definitions {
+            Definitions::Put(packs) => {
+                for pack in packs {
+                    self.versions.insert(pack.origin.hash.clone(), pack.clone());
+                    catalog.packs.insert(pack.origin.pack.clone(), pack);
+                }
+            }
+            Definitions::Remove(pack) => drop(catalog.packs.remove(&pack)),
+            Definitions::Enable(rule, Some(enabled)) => {
+                self.rule_overrides.insert(rule, enabled);
+            }
+            Definitions::Enable(rule, None) => drop(self.rule_overrides.remove(&rule)),
+        }
+        self.reindex();
+    }
+
     /// Derives the rule index anew. Called whenever the catalog or an override changes.
     pub(crate) fn reindex(&mut self) {
         let index = RuleIndex::new(&self.catalog, |rule| self.rule_enabled(rule));
@@ -28,8 +48,8 @@ impl State {
     }
 
     /// One sensor for each distinct trigger and parameters of the enabled rules and of the runs that wait
-    /// for an event. The key is that of the
-    /// parameters as they are written; the sensor gets them rendered (`secrets` and `env` are in scope).
+    /// for an event. The key is that of the parameters as they are written; the sensor gets them rendered
+    /// (`secrets` and `env` are in scope).
     pub(crate) fn wanted_sensors(&self) -> Wanted {
         let mut wanted: BTreeMap<String, SensorSpec> = BTreeMap::new();
         let mut broken: BTreeMap<String, SensorHealth> = BTreeMap::new();

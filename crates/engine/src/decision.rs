@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use camshaft_model::definition::Pack;
 use camshaft_model::notice::Notice;
 use camshaft_model::port::dispatch::Job;
 use camshaft_model::port::store::Change;
 use camshaft_model::{
-    AttemptKey, Event, EventId, Execution, ExecutionId, StepEventDraft, Transition,
+    AttemptKey, Event, EventId, Execution, ExecutionId, Ref, StepEventDraft, Transition,
 };
 use std::sync::Arc;
 
 use crate::apply::Replaced;
+use crate::constraint::RateMoved;
 use crate::state::Live;
 
 /// What is performed after the commit, by the driver.
@@ -24,6 +26,19 @@ pub(crate) enum Effect {
     Held(EventId),
     /// Look again at which sensors are wanted: a run waits for an event, or does so no more.
     Sensors,
+    /// Take up definitions, which are recorded now.
+    Definitions(Definitions),
+}
+
+/// A change of the definitions in force.
+#[derive(Debug)]
+pub(crate) enum Definitions {
+    /// Packs that are current from now on.
+    Put(Vec<Arc<Pack>>),
+    /// A pack that is gone.
+    Remove(String),
+    /// Whether a rule is enabled; `None` goes back to what its definition says.
+    Enable(Ref, Option<bool>),
 }
 
 /// Changes that are stored together or not at all, with their effects.
@@ -48,6 +63,8 @@ pub(crate) struct Unit {
     pub(crate) ended: Vec<Arc<Execution>>,
     /// Constraints that `changes` set or end, as they were, in order.
     pub(crate) constraints: Vec<Replaced>,
+    /// Limits of a rate that its starts moved on, in order.
+    pub(crate) rates: Vec<RateMoved>,
 }
 
 impl Unit {
@@ -74,6 +91,7 @@ impl Unit {
             notices,
             ended,
             constraints,
+            rates,
         } = later;
         self.events.extend(events);
         self.moved.extend(moved);
@@ -84,6 +102,7 @@ impl Unit {
         self.notices.extend(notices);
         self.ended.extend(ended);
         self.constraints.extend(constraints);
+        self.rates.extend(rates);
     }
 
     /// Tells everybody how an execution stands once the unit is stored.

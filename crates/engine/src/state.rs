@@ -114,7 +114,7 @@ impl Live {
 #[derive(Debug, Default)]
 pub(crate) struct Untold {
     /// Executions that have just got in line.
-    pub(crate) arrived: Vec<ExecutionId>,
+    pub(crate) arrived: VecDeque<ExecutionId>,
     /// Classes that a constraint has just begun to hold, each from a place on.
     pub(crate) classes: VecDeque<(u64, Option<Place>)>,
 }
@@ -122,7 +122,7 @@ pub(crate) struct Untold {
 impl Untold {
     /// Whether there is more to tell than one decision tells.
     fn has_rest(&self) -> bool {
-        !self.classes.is_empty()
+        !self.classes.is_empty() || !self.arrived.is_empty()
     }
 }
 
@@ -262,7 +262,7 @@ impl State {
         }
         let (candidate, place) = (live.candidate.clone(), live.place());
         self.waiting.push(&candidate, place);
-        self.untold.arrived.push(id);
+        self.untold.arrived.push_back(id);
     }
 
     /// Takes an execution out of wherever it waits.

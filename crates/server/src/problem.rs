@@ -142,7 +142,7 @@ impl From<ControlError> for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let code = match error {
-            StoreError::Unavailable(_) => ErrorCode::Unavailable,
+            StoreError::Unavailable(_) | StoreError::Delayed(_) => ErrorCode::Unavailable,
             StoreError::Broken(_) => ErrorCode::Internal,
         };
         Self::new(code, error.to_string())

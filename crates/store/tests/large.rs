@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camshaft_model::port::store::{
-    Change, ExecutionFilter, InquiryFilter, LargeValues, Outcome, PageRequest, Store, StoreError,
-    Transaction,
+    AtOnce, Change, ExecutionFilter, InquiryFilter, LargeValues, Outcome, PageRequest, Store,
+    StoreError, Transaction,
 };
 use camshaft_model::run::CachedResult;
 use camshaft_model::{Execution, Object, Status, Transition};
@@ -283,24 +283,30 @@ async fn bytes_that_name_no_file_are_no_value_and_a_value_that_looks_like_a_name
 }
 
 #[tokio::test]
-async fn a_value_that_cannot_be_written_fails_its_transaction_and_no_other() {
+async fn a_value_that_cannot_be_written_yet_keeps_its_place() {
     let (dir, maker) = (tempfile::tempdir().unwrap(), Maker::new(6));
     let store = open(dir.path());
     // A file where the folder should be.
     std::fs::write(dir.path().join("artifacts"), "in the way").unwrap();
     let (bad, good) = (with_large_values(&maker), maker.running());
     let insert = |execution: &Execution| vec![Change::InsertExecution(Box::new(execution.clone()))];
-    let failed = commit(&store, insert(&bad)).await;
+    let (told, delayed) = tokio::sync::oneshot::channel();
+    store.submit(
+        Transaction {
+            changes: insert(&bad),
+        },
+        AtOnce::new(|outcome| drop(told.send(outcome))),
+    );
+    let delayed = delayed.await.unwrap();
     assert!(
-        matches!(failed, Err(StoreError::Unavailable(_))),
-        "{failed:?}"
+        matches!(delayed, Err(StoreError::Unavailable(_))),
+        "{delayed:?}"
     );
     assert!(store.health().is_err());
-    apply(&store, insert(&good)).await;
-    assert!(store.health().is_ok());
-    assert_eq!(store.execution(bad.spec.id).await.unwrap(), None);
+    let behind = commit(&store, insert(&good));
     std::fs::remove_file(dir.path().join("artifacts")).unwrap();
-    apply(&store, insert(&bad)).await;
+    assert!(matches!(behind.await, Ok(Outcome::Applied { .. })));
+    assert!(store.health().is_ok());
     assert_eq!(store.execution(bad.spec.id).await.unwrap(), Some(bad));
 }
 

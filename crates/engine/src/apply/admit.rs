@@ -125,9 +125,10 @@ impl State {
 
     /// Writes into the event log what constraints have begun to hold.
     fn tell_what_is_held(&mut self, context: &Context<'_>, decision: &mut Decision) {
-        let mut held = std::mem::take(&mut self.untold.arrived);
+        let arrived = &mut self.untold.arrived;
+        let mut held: Vec<ExecutionId> = arrived.drain(..arrived.len().min(TOLD_AT_ONCE)).collect();
         self.ask_about(&held, context.now);
-        let mut room = TOLD_AT_ONCE;
+        let mut room = TOLD_AT_ONCE - held.len();
         while room > 0
             && let Some((number, place)) = self.untold.classes.pop_front()
         {
@@ -214,7 +215,7 @@ impl State {
         let started = self.step_started(live, context);
         let job = Effect::Start(Box::new(self.job(live)));
         let candidate = live.candidate.clone();
-        let due = self.constraints.started(&candidate, context.now);
+        let moved = self.constraints.started(&candidate, context.now);
         let unit = match decision.unit_with_fresh(id) {
             Some(unit) => unit,
             None => {
@@ -229,9 +230,13 @@ impl State {
                 &mut decision.units[last]
             }
         };
-        let due = due.into_iter();
-        unit.changes
-            .extend(due.map(|(key, at)| Change::PutRateInstant { key, at }));
+        for moved in &moved {
+            unit.changes.push(Change::PutRateInstant {
+                key: moved.key.clone(),
+                at: moved.at,
+            });
+        }
+        unit.rates.extend(moved);
         unit.steps.push(started);
         unit.effects.push(job);
     }

@@ -116,7 +116,7 @@ fn a_change_that_is_not_stored_is_taken_back_unless_another_has_come_since() {
     let mut bench = Bench::of_three_actions(4);
     bench.set("global", "pause", &json!({}));
     let (_, id) = bench.request("copy");
-    let mut refuse = |bench: &mut Bench, decision: Decision| {
+    let refuse = |bench: &mut Bench, decision: Decision| {
         let unit = decision.units.into_iter().next().unwrap();
         started(&bench.apply(|state, context| state.take_back(unit, context)))
     };

@@ -13,7 +13,9 @@ impl State {
         self.due(context)
     }
 
-    /// Lets everything go on whose instant has come.
+    /// Lets everything go on whose instant has come, but of alarms and of events that nothing holds any more
+    /// one: what follows from it is decided and handed over before the next is looked at. The next one is
+    /// due at once.
     pub(crate) fn due(&mut self, context: &Context<'_>) -> Decision {
         let mut decision = Decision::default();
         while let Some((at, id)) = self.delayed.first().copied() {
@@ -26,15 +28,14 @@ impl State {
             }
             self.enqueue(id);
         }
-        while let Some((at, alarm)) = self.alarms.first().copied() {
-            if at > context.now {
-                break;
-            }
+        self.expire_constraints(&mut decision, context);
+        let next = self.alarms.first().copied();
+        if let Some((at, alarm)) = next.filter(|(at, _)| *at <= context.now) {
             self.alarms.remove(&(at, alarm));
             self.alarm(alarm, &mut decision, context);
+        } else {
+            self.release_event(&mut decision, context);
         }
-        self.expire_constraints(&mut decision, context);
-        self.release_events(&mut decision, context);
         self.admit(context, &mut decision);
         decision
     }

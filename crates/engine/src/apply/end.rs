@@ -15,9 +15,8 @@ pub(crate) const EXECUTION_TRIGGER: &str = "core.execution";
 
 impl State {
     /// Moves a live execution to a terminal state within `unit` and forgets it. Rules on
-    /// `core.execution` are applied in the same unit: what an end leads to is stored with it (other
-    /// executions that it cancels are units of their own in `decision`), and so is what it means for the
-    /// run that it is a part of.
+    /// `core.execution` are applied in the same unit: what an end leads to is stored with it, and so is what
+    /// it means for the run that it is a part of.
     /// Returns whether the table allows it.
     pub(crate) fn terminate(
         &mut self,
@@ -63,7 +62,7 @@ impl State {
         let Ok(trigger) = EXECUTION_TRIGGER.parse::<Ref>() else {
             return;
         };
-        if !self.rules.has_rules_on(&trigger) {
+        if !self.rules.has_rules_on(&trigger) && !self.awaited.contains_key(&trigger) {
             return;
         }
         let state = &live.state;

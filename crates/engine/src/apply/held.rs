@@ -1,5 +1,5 @@
 //! Events that a pause of events holds: recorded at once like any other, and answered by the rules as soon
-//! as nothing holds them any more, oldest first, each in a unit of its own.
+//! as nothing holds them any more, oldest first, each in a decision of its own.
 //!
 //! A pause on everything, a project or a pack holds events whole: no rule is asked, and no run that waits
 //! for one sees it. A pause on a rule holds that rule's answer only. One that drops holds nothing: rules
@@ -9,16 +9,20 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
+use camshaft_model::definition::Rule;
 use camshaft_model::port::store::Change;
 use camshaft_model::{EnforcementOutcome, Event, EventId, Ref, ScopeKind, ScopeMatcher, Terms};
 
+use super::end::EXECUTION_TRIGGER;
 use crate::constraint::InForce;
 use crate::decision::{Decision, Effect, Unit};
+use crate::schedule::Overlap;
 use crate::state::{Context, State};
 
 /// At most so many events are held. Whoever brings one more is told to come again.
 pub(crate) const MAX_HELD_EVENTS: usize = 100_000;
-/// So many are looked at in one decision; the rest follows at once, so that nobody waits for all of them.
+/// So many that stay are passed over in one decision; the rest follows at once, so that nobody waits for all
+/// of them.
 const LOOKED_AT_ONCE: usize = 256;
 
 /// Events that wait for their rules.
@@ -69,6 +73,14 @@ impl HeldEvents {
         }
     }
 
+    /// Lets one go as soon as it is stored, and those that come behind it after it.
+    fn answer_once_stored(&mut self, id: EventId) {
+        if self.release.is_none() {
+            let before = self.events.range(..id).next_back();
+            self.release = Some(before.map(|(before, _)| *before));
+        }
+    }
+
     /// Whether older ones may go first.
     const fn is_releasing(&self) -> bool {
         self.release.is_some()
@@ -113,8 +125,26 @@ impl State {
             Some(_) => self.hold(event, None, unit),
             // Older ones are still on their way: what was held is answered in order.
             None if self.held_events.is_releasing() => self.hold(event, None, unit),
+            None if self.must_be_stored_first(event) => {
+                self.hold(event, None, unit);
+                self.held_events.answer_once_stored(event.id);
+            }
             None => self.ask_rules(event, None, unit, decision, context),
         }
+    }
+
+    /// Whether the database may refuse an event, as one that it has already, whose answer would change what
+    /// is recorded: the wait of a run would be over, or an execution cancelled, for nothing.
+    fn must_be_stored_first(&self, event: &Event) -> bool {
+        let cancels = |rule: &Rule| self.overlap(&rule.reference) == Overlap::CancelPrevious;
+        let is_ours = event.draft.trigger.as_str() == EXECUTION_TRIGGER;
+        event.draft.dedup_key.is_some()
+            && !is_ours
+            && (self.awaited.contains_key(&event.draft.trigger)
+                || self
+                    .rules
+                    .candidates(&event.draft)
+                    .any(|compiled| cancels(compiled.rule())))
     }
 
     /// Asks the rules that may match: all of them, or only those that were held. Those that a pause holds
@@ -136,7 +166,10 @@ impl State {
                 continue;
             }
             match self.paused_rule(rule) {
-                Some(pause) if drops(pause) => asked.push((compiled, Some(not_asked(pause)))),
+                // It drops the events of its own time, not those that were kept before.
+                Some(pause) if drops(pause) && only.is_none() => {
+                    asked.push((compiled, Some(not_asked(pause))))
+                }
                 Some(_) => held.push(rule.clone()),
                 None => asked.push((compiled, None)),
             }
@@ -164,8 +197,8 @@ impl State {
         self.held_events.events.insert(event.id, held);
     }
 
-    /// Lets go events that nothing holds any more.
-    pub(crate) fn release_events(&mut self, decision: &mut Decision, context: &Context<'_>) {
+    /// Lets go the next event that nothing holds any more.
+    pub(crate) fn release_event(&mut self, decision: &mut Decision, context: &Context<'_>) {
         for _ in 0..LOOKED_AT_ONCE {
             if !self.held_events.has_next() {
                 return;
@@ -186,6 +219,7 @@ impl State {
                 };
                 self.ask_rules(&event, rules.as_deref(), &mut unit, decision, context);
                 decision.units.push(unit);
+                return;
             }
         }
     }
@@ -194,7 +228,7 @@ impl State {
         if self.paused_event(&held.event.draft.trigger).is_some() {
             return true;
         }
-        let is_paused = |rule: &Ref| self.paused_rule(rule).is_some_and(|pause| !drops(pause));
+        let is_paused = |rule: &Ref| self.paused_rule(rule).is_some();
         held.rules
             .as_ref()
             .is_some_and(|rules| rules.iter().all(is_paused))

@@ -13,6 +13,7 @@ use camshaft_model::{
 };
 use serde_json::Value;
 
+use super::end::EXECUTION_TRIGGER;
 use super::held::MAX_HELD_EVENTS;
 use crate::decision::{Decision, Unit};
 use crate::parameters;
@@ -43,6 +44,11 @@ impl State {
         let Some(trigger) = self.catalog.trigger(&draft.trigger) else {
             return Err(IntakeError::Refused(self.no_trigger(&draft.trigger)));
         };
+        if draft.trigger.as_str() == EXECUTION_TRIGGER {
+            return Err(IntakeError::Refused(format!(
+                "events of {EXECUTION_TRIGGER} are the engine's own: it records one at each end of an execution"
+            )));
+        }
         if let Some(schema) = &trigger.payload_schema {
             parameters::validate(schema, &draft.payload).map_err(|problem| {
                 IntakeError::Refused(format!(
@@ -179,10 +185,15 @@ impl State {
             };
         }
         if overlap == Overlap::CancelPrevious {
+            // Stored with what takes their place, or not at all.
+            let before = decision.units.len();
             for id in previous {
-                let cancelled = self.cancel(id, context);
-                decision.units.extend(cancelled.units);
+                self.cancel_into(id, decision, context);
             }
+            decision
+                .units
+                .drain(before..)
+                .for_each(|cancelled| unit.absorb(cancelled));
         }
         let id = ExecutionId::new(context.entropy.uuid(context.now));
         self.add(

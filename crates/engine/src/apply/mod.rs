@@ -19,6 +19,8 @@ pub(crate) use held::HeldEvents;
 #[cfg(test)]
 mod constraint_tests;
 #[cfg(test)]
-mod held_tests;
+mod order_tests;
+#[cfg(test)]
+mod results_tests;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use camshaft_model::definition::{
     workflow,
 };
 use camshaft_model::port::dispatch::{AttemptEnd, Capacity, Report};
+use camshaft_model::port::sensor::IntakeError;
 use camshaft_model::port::store::Change;
 use camshaft_model::{
     AttemptKey, EnforcementOutcome, EventDraft, EventSource, ExecutionId, Object, Origin, Output,
@@ -18,6 +19,7 @@ use camshaft_model::{
 use camshaft_testkit::SeededEntropy;
 use serde_json::{Value, json};
 
+use super::ingest::Ingested;
 use crate::decision::{Decision, Effect, Unit};
 use crate::handle::{ExecutionRequest, Requested};
 use crate::state::{Context, Settings, State};
@@ -56,7 +58,7 @@ fn trigger(name: &str) -> Trigger {
     }
 }
 
-fn rule(name: &str, on: &str, overlap: &str) -> Rule {
+pub(super) fn rule(name: &str, on: &str, overlap: &str) -> Rule {
     Rule {
         reference: format!("t.{name}").parse().unwrap(),
         description: String::new(),
@@ -163,23 +165,12 @@ impl Bench {
     }
 
     fn poke(&mut self) -> (Decision, Vec<ExecutionId>) {
-        let draft = EventDraft {
-            trigger: "t.poked".parse().unwrap(),
-            payload: json!({}),
-            source: EventSource {
-                kind: "api".into(),
-                name: None,
-            },
-            dedup_key: None,
-            occurred_at: None,
-            sensor: None,
-            depth: 0,
-            trace_parent: None,
-        };
-        let ingested = self
-            .apply(|state, context| state.ingest(draft, None, context))
-            .unwrap();
+        let ingested = self.emit(poked(None)).unwrap();
         (ingested.decision, ingested.executions)
+    }
+
+    pub(super) fn emit(&mut self, draft: EventDraft) -> Result<Ingested, IntakeError> {
+        self.apply(|state, context| state.ingest(draft, None, context))
     }
 
     pub(super) fn end(&mut self, id: ExecutionId, status: Status) -> Decision {
@@ -217,12 +208,28 @@ impl Bench {
     }
 }
 
+pub(super) fn poked(dedup_key: Option<&str>) -> EventDraft {
+    EventDraft {
+        trigger: "t.poked".parse().unwrap(),
+        payload: json!({}),
+        source: EventSource {
+            kind: "api".into(),
+            name: None,
+        },
+        dedup_key: dedup_key.map(str::to_owned),
+        occurred_at: None,
+        sensor: None,
+        depth: 0,
+        trace_parent: None,
+    }
+}
+
 pub(super) fn started(decision: &Decision) -> Vec<ExecutionId> {
     let effects = decision.units.iter().flat_map(|unit| &unit.effects);
     effects
         .filter_map(|effect| match effect {
             Effect::Start(job) => Some(job.key.execution),
-            Effect::Cancel(..) | Effect::Held(_) | Effect::Sensors => None,
+            Effect::Cancel(..) | Effect::Held(_) | Effect::Sensors | Effect::Definitions(_) => None,
         })
         .collect()
 }

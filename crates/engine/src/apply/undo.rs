@@ -1,7 +1,8 @@
 //! Taking back what was decided but not stored.
 
-use camshaft_model::{Attempt, Execution, ExecutionId, FailureKind};
+use camshaft_model::{Attempt, BlockedBy, Execution, ExecutionId, FailureKind};
 
+use crate::constraint::Hold;
 use crate::decision::{Decision, Effect, Unit};
 use crate::state::{Context, State};
 
@@ -16,6 +17,11 @@ impl State {
                 self.held_events.forget(event);
             }
         }
+        for moved in unit.rates.iter().rev() {
+            if self.constraints.take_back_start(moved) {
+                self.waiting.open(&Hold::Constraint(moved.key.clone()));
+            }
+        }
         let mut decision = Decision::default();
         self.restore_constraints(unit.constraints, context, &mut decision);
         decision
@@ -26,7 +32,13 @@ impl State {
         let Some(action) = self.action_of(&execution.spec) else {
             return false;
         };
-        let live = self.alive(execution.spec, execution.state, action);
+        let blocked_by = execution.state.blocked_by.clone();
+        let mut live = self.alive(execution.spec, execution.state, action);
+        // The line about it was stored with the row.
+        if let Some(BlockedBy::Constraint(held_by)) = blocked_by {
+            let found = self.constraints.get(&held_by.key);
+            live.told = found.map(|found| found.constraint.clone());
+        }
         self.insert(live);
         true
     }

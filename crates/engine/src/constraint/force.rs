@@ -22,6 +22,15 @@ pub(crate) struct InForce {
     pub(crate) due: Option<Timestamp>,
 }
 
+/// A limit of a rate that a start moved on.
+#[derive(Debug)]
+pub(crate) struct RateMoved {
+    pub(crate) key: ConstraintKey,
+    before: Option<Timestamp>,
+    /// From when on it allows the next start, if there were no burst.
+    pub(crate) at: Timestamp,
+}
+
 /// The project and the worker that an engine works for: scopes choose by these too.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Home {
@@ -182,12 +191,8 @@ impl Constraints {
         }
     }
 
-    /// Notes a start, and returns the instants that must be kept.
-    pub(crate) fn started(
-        &mut self,
-        candidate: &Candidate,
-        now: Timestamp,
-    ) -> Vec<(ConstraintKey, Timestamp)> {
+    /// Notes a start, and returns the limits of a rate that it moved on.
+    pub(crate) fn started(&mut self, candidate: &Candidate, now: Timestamp) -> Vec<RateMoved> {
         if self.in_force.is_empty() {
             return Vec::new();
         }
@@ -195,18 +200,30 @@ impl Constraints {
             let Terms::RateLimit { rate, .. } = &found.constraint.terms else {
                 return None;
             };
-            Some((
-                found.constraint.key(),
-                rate::after_start(rate, found.due, now),
-            ))
+            Some(RateMoved {
+                key: found.constraint.key(),
+                before: found.due,
+                at: rate::after_start(rate, found.due, now),
+            })
         });
-        let due: Vec<_> = limits.collect();
-        for (key, at) in &due {
+        let moved: Vec<_> = limits.collect();
+        for RateMoved { key, at, .. } in &moved {
             if let Some(found) = self.in_force.get_mut(key) {
                 found.due = Some(*at);
             }
         }
-        due
+        moved
+    }
+
+    /// Takes back what a start that did not come about did to a limit, unless another start has come since.
+    /// Whether it did.
+    pub(crate) fn take_back_start(&mut self, moved: &RateMoved) -> bool {
+        let found = self.in_force.get_mut(&moved.key);
+        let found = found.filter(|found| found.due == Some(moved.at));
+        found.is_some_and(|found| {
+            found.due = moved.before;
+            true
+        })
     }
 
     /// Notes the time. Whether the clock was set back, so that every rate must be asked again.

@@ -16,5 +16,5 @@ mod waiting;
 
 pub(crate) use admit::{Verdict, World, admit};
 pub(crate) use candidate::{Candidate, Candidates, Leases};
-pub(crate) use force::{Constraints, Home, InForce, MAX_CONSTRAINTS};
+pub(crate) use force::{Constraints, Home, InForce, MAX_CONSTRAINTS, RateMoved};
 pub(crate) use waiting::{Hold, Place, Waiting};

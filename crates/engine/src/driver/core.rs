@@ -11,7 +11,7 @@ use camshaft_model::port::clock::{Clock, Entropy};
 use camshaft_model::port::dispatch::{Dispatch, Report, Reports};
 use camshaft_model::port::sensor::{SensorHealth, SensorHost, SensorSpec};
 use camshaft_model::port::store::{
-    Change, OnCommit, Outcome, Refusal, Store, StoreError, Transaction,
+    Change, Outcome, Refusal, Store, StoreError, Submitted, Transaction,
 };
 use camshaft_model::{Execution, ExecutionId, Status, StepEvent, Timestamp};
 use parking_lot::Mutex;
@@ -21,9 +21,6 @@ use super::version::LoadPack;
 use crate::catalog::Wanted;
 use crate::decision::{Decision, Effect, Unit};
 use crate::state::{Context, State};
-
-/// How long to wait before a change that the store could not take is handed over again.
-const RESUBMIT_AFTER: Duration = Duration::from_millis(250);
 
 /// The world, as the engine reaches it.
 pub(crate) struct Ports {
@@ -36,6 +33,27 @@ pub(crate) struct Ports {
 
 /// Called with what became of one unit.
 type Answer = Box<dyn FnOnce(Result<Outcome, StoreError>) + Send>;
+
+/// A unit on its way to the disk.
+struct Pending {
+    core: Arc<Core>,
+    unit: Unit,
+    answer: Option<Answer>,
+}
+
+impl Submitted for Pending {
+    /// Who waits is not kept waiting. What was decided stays, and is stored in its place.
+    fn delayed(&mut self, why: &StoreError) {
+        if let Some(answer) = self.answer.take() {
+            answer(Err(StoreError::Delayed(why.to_string())));
+        }
+    }
+
+    fn done(self: Box<Self>, outcome: Result<Outcome, StoreError>) {
+        let Self { core, unit, answer } = *self;
+        core.stored(outcome, unit, answer);
+    }
+}
 
 /// See the module.
 pub(crate) struct Core {
@@ -53,6 +71,8 @@ pub(crate) struct Core {
     pub(crate) sensor_hosts: Mutex<Vec<Arc<dyn SensorHost>>>,
     pub(crate) wanted_sensors: Mutex<Arc<Vec<SensorSpec>>>,
     pub(crate) broken_sensors: Mutex<Vec<SensorHealth>>,
+    /// Held from the look at what is wanted until every host has heard of it.
+    reconciling: Mutex<()>,
 }
 
 impl Core {
@@ -71,6 +91,7 @@ impl Core {
             sensor_hosts: Mutex::default(),
             wanted_sensors: Mutex::default(),
             broken_sensors: Mutex::default(),
+            reconciling: Mutex::default(),
         })
     }
 
@@ -116,15 +137,17 @@ impl Core {
         self.submit(&mut state, decision, context.now, None);
     }
 
-    /// Applies a command and tells `answer` what became of its first unit, after the commit.
+    /// Applies a command and tells `answer` what became of its first unit, after the commit. If it has
+    /// none, what was asked for is so already, and the answer comes once that is stored.
     ///
     /// # Errors
-    /// The command's own: nothing has changed.
-    pub(crate) fn apply_with<T, E>(
+    /// The command's own, or nothing can be stored now. Nothing has changed.
+    pub(crate) fn apply_with<T, E: From<StoreError>>(
         &self,
         command: impl FnOnce(&mut State, &Context<'_>) -> Result<(Decision, T), E>,
         answer: impl FnOnce(Result<Outcome, StoreError>) + Send + 'static,
     ) -> Result<T, E> {
+        self.ports.store.health()?;
         let mut state = self.state.lock();
         let context = self.context();
         let (decision, value) = command(&mut state, &context)?;
@@ -152,11 +175,8 @@ impl Core {
             let transaction = unit.transaction(state, now);
             self.write(transaction, unit, answer.take());
         }
-        if let Some(answer) = answer {
-            // Nothing to store: what was asked for is so already.
-            answer(Ok(Outcome::Applied {
-                first_step_event: 0,
-            }));
+        if answer.is_some() {
+            self.write(Transaction::default(), Unit::default(), answer);
         }
         if due.is_some() {
             self.wake.notify_one();
@@ -173,11 +193,8 @@ impl Core {
         if !unit.ended.is_empty() {
             crash::point("report.before_commit");
         }
-        // Kept only while somebody may need it again: a change without a requester is tried until
-        // the store takes it, because its worker will not report twice.
-        let again = answer.is_none().then(|| transaction.clone());
-        let done: OnCommit = Box::new(move |outcome| core.stored(outcome, unit, again, answer));
-        self.ports.store.submit(transaction, done);
+        let pending = Pending { core, unit, answer };
+        self.ports.store.submit(transaction, Box::new(pending));
     }
 
     /// On the writer's thread, after the commit.
@@ -185,7 +202,6 @@ impl Core {
         self: Arc<Self>,
         outcome: Result<Outcome, StoreError>,
         unit: Unit,
-        again: Option<Transaction>,
         answer: Option<Answer>,
     ) {
         match &outcome {
@@ -202,19 +218,12 @@ impl Core {
                 self.look_up_refused(refusal);
                 return self.take_back(unit, outcome, answer);
             }
-            Err(error) => match again {
-                Some(_) if self.closed.load(Ordering::SeqCst) => return,
-                Some(transaction) => {
-                    tracing::debug!(%error, "a change is not stored yet; it is tried again");
-                    let core = self.clone();
-                    self.runtime.spawn(async move {
-                        tokio::time::sleep(RESUBMIT_AFTER).await;
-                        core.write(transaction, unit, None);
-                    });
-                    return;
-                }
-                None => return self.take_back(unit, outcome, answer),
-            },
+            // The store is closed: what was not stored has not happened.
+            Err(_) if self.closed.load(Ordering::SeqCst) => {}
+            Err(error) => {
+                tracing::error!(%error, "a decision cannot be stored and is taken back");
+                return self.take_back(unit, outcome, answer);
+            }
         }
         if let Some(answer) = answer {
             answer(outcome);
@@ -230,6 +239,10 @@ impl Core {
                 }
                 (Effect::Start(job), Some(dispatch)) => dispatch.start(*job),
                 (Effect::Cancel(key, grace), Some(dispatch)) => dispatch.cancel(key, grace),
+                (Effect::Definitions(definitions), _) => {
+                    self.alter(|state| state.define(definitions));
+                    self.reconcile_sensors();
+                }
                 (Effect::Sensors, Some(_)) => self.reconcile_sensors(),
                 (Effect::Start(_) | Effect::Cancel(..) | Effect::Sensors, None) => {}
             }
@@ -355,9 +368,18 @@ impl Core {
         }
     }
 
+    /// Adds a host of sensors and hands it what is wanted.
+    pub(crate) fn attach_sensors(&self, host: Arc<dyn SensorHost>) {
+        let _turn = self.reconciling.lock();
+        host.reconcile(&self.wanted_sensors.lock().clone());
+        self.sensor_hosts.lock().push(host);
+    }
+
     /// Derives the wanted sensors from the enabled rules and the runs that wait for events, and hands
     /// them to every host.
     pub(crate) fn reconcile_sensors(&self) {
+        // What is read here is not to overtake what somebody else has read since.
+        let _turn = self.reconciling.lock();
         let Wanted { sensors, broken } = self.read(State::wanted_sensors);
         let wanted = Arc::new(sensors);
         *self.wanted_sensors.lock() = wanted.clone();

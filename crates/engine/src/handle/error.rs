@@ -35,8 +35,19 @@ impl ControlError {
 
 /// The answer to a caller when the database does not answer.
 pub(crate) fn unavailable(error: StoreError) -> ControlError {
-    ControlError::new(ErrorCode::Unavailable, error.to_string())
-        .hint("nothing has changed; camshaft status says what is wrong")
+    let hint = match error {
+        StoreError::Delayed(_) => {
+            "it is decided, and lost only if the engine ends before; camshaft status says what is wrong"
+        }
+        _ => "nothing has changed; camshaft status says what is wrong",
+    };
+    ControlError::new(ErrorCode::Unavailable, error.to_string()).hint(hint)
+}
+
+impl From<StoreError> for ControlError {
+    fn from(error: StoreError) -> Self {
+        unavailable(error)
+    }
 }
 
 /// The answer to a request whose idempotency key belongs to another one.

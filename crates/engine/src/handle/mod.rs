@@ -20,9 +20,7 @@ use camshaft_model::port::dispatch::{Capacity, Dispatch, Reports};
 use camshaft_model::port::sensor::{
     Accepted, Intake, IntakeError, SensorHealth, SensorHost, SensorSpec,
 };
-use camshaft_model::port::store::{
-    Change, Outcome, PackRecord, Refusal, Store, StoreError, Transaction,
-};
+use camshaft_model::port::store::{Change, Outcome, PackRecord, Refusal, Store, StoreError};
 use camshaft_model::{
     Adhoc, AttemptKey, ErrorCode, Event, EventDraft, EventId, Execution, ExecutionId,
     ExecutionSpec, Ref, Status,
@@ -30,6 +28,7 @@ use camshaft_model::{
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 
+use crate::decision::{Decision, Definitions, Effect, Unit};
 use crate::driver::{Core, LoadPack, Ports, Recovered, Recovery};
 use crate::rule::RuleTrial;
 use crate::state::{Settings, State};
@@ -94,17 +93,8 @@ impl Engine {
 
     /// Takes packs that are recorded as current already.
     pub fn load(&self, packs: Vec<Arc<Pack>>) {
-        self.core.alter(|state| {
-            let mut catalog = Catalog::default();
-            for pack in packs {
-                state
-                    .versions
-                    .insert(pack.origin.hash.clone(), pack.clone());
-                catalog.packs.insert(pack.origin.pack.clone(), pack);
-            }
-            state.catalog = Arc::new(catalog);
-            state.reindex();
-        });
+        self.core
+            .alter(|state| state.define(Definitions::Put(packs)));
     }
 
     /// Raises the lease epoch and takes up what an earlier engine left. Nothing starts before a worker
@@ -125,8 +115,7 @@ impl Engine {
 
     /// Adds a host of sensors and hands it what the rules want.
     pub fn attach_sensors(&self, host: Arc<dyn SensorHost>) {
-        host.reconcile(&self.wanted_sensors());
-        self.core.sensor_hosts.lock().push(host);
+        self.core.attach_sensors(host);
     }
 
     /// Wakes what is delayed, until `shutdown` says so.
@@ -284,7 +273,7 @@ impl Engine {
         let (event, executions) = self.core.apply_with(
             |state, context| {
                 let ingested = state.ingest(draft, sensor_state, context)?;
-                Ok((ingested.decision, (ingested.event, ingested.executions)))
+                Ok::<_, IntakeError>((ingested.decision, (ingested.event, ingested.executions)))
             },
             move |outcome| {
                 let _ = sender.send(outcome);
@@ -376,20 +365,7 @@ impl Engine {
             .into_iter()
             .map(|(pack, record)| (pack, Change::PutPack(record)))
             .unzip();
-        self.write(changes).await?;
-        self.core.alter(|state| {
-            let mut catalog = (*state.catalog).clone();
-            for pack in packs {
-                state
-                    .versions
-                    .insert(pack.origin.hash.clone(), pack.clone());
-                catalog.packs.insert(pack.origin.pack.clone(), pack);
-            }
-            state.catalog = Arc::new(catalog);
-            state.reindex();
-        });
-        self.reconcile_sensors();
-        Ok(())
+        self.define(changes, Definitions::Put(packs)).await
     }
 
     /// Removes a pack. Runs that are pinned to it go on.
@@ -403,15 +379,8 @@ impl Engine {
                 format!("there is no pack '{pack}'"),
             ));
         }
-        self.write(vec![Change::RemovePack(pack.clone())]).await?;
-        self.core.alter(|state| {
-            let mut catalog = (*state.catalog).clone();
-            catalog.packs.remove(&pack);
-            state.catalog = Arc::new(catalog);
-            state.reindex();
-        });
-        self.reconcile_sensors();
-        Ok(())
+        let changes = vec![Change::RemovePack(pack.clone())];
+        self.define(changes, Definitions::Remove(pack)).await
     }
 
     /// Overrides whether a rule is enabled.
@@ -426,20 +395,28 @@ impl Engine {
         if self.catalog().rule(&rule).is_none() {
             return Err(no_rule(&rule));
         }
-        self.write(vec![Change::SetRuleEnabled {
+        let changes = vec![Change::SetRuleEnabled {
             rule: rule.clone(),
             enabled,
-        }])
-        .await?;
-        self.core.alter(|state| {
-            match enabled {
-                Some(enabled) => state.rule_overrides.insert(rule, enabled),
-                None => state.rule_overrides.remove(&rule),
+        }];
+        self.define(changes, Definitions::Enable(rule, enabled))
+            .await
+    }
+
+    async fn define(
+        &self,
+        changes: Vec<Change>,
+        definitions: Definitions,
+    ) -> Result<(), ControlError> {
+        self.decide(|_, _| {
+            let unit = Unit {
+                changes,
+                effects: vec![Effect::Definitions(definitions)],
+                ..Unit::default()
             };
-            state.reindex();
-        });
-        self.reconcile_sensors();
-        Ok(())
+            Ok((Decision { units: vec![unit] }, ()))
+        })
+        .await
     }
 
     /// Whether a rule is enabled, overrides included.
@@ -450,17 +427,6 @@ impl Engine {
                 .rule(rule)
                 .is_some_and(|rule| state.rule_enabled(rule))
         })
-    }
-
-    async fn write(&self, changes: Vec<Change>) -> Result<(), ControlError> {
-        let (sender, receiver) = oneshot::channel();
-        self.store().submit(
-            Transaction { changes },
-            Box::new(move |outcome| {
-                let _ = sender.send(outcome);
-            }),
-        );
-        committed(receiver).await.map(|_| ())
     }
 
     /// Derives the wanted sensors from the enabled rules and hands them to every host.

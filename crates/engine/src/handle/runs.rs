@@ -323,30 +323,19 @@ impl Engine {
 
     /// Returns once everything is durable that was decided before.
     async fn settled(&self) -> Result<(), ControlError> {
-        self.write(Vec::new()).await
+        self.decide(|_, _| Ok((Decision::default(), ()))).await
     }
 
     /// Applies a command and returns after the commit.
-    async fn decide<T>(
+    pub(super) async fn decide<T>(
         &self,
         command: impl FnOnce(&mut State, &Context<'_>) -> Result<(Decision, T), ControlError>,
     ) -> Result<T, ControlError> {
         let (sender, receiver) = oneshot::channel();
-        let (value, changes) = self.core.apply_with(
-            |state, context| {
-                let (decision, value) = command(state, context)?;
-                let changes = !decision.units.is_empty();
-                Ok::<_, ControlError>((decision, (value, changes)))
-            },
-            move |outcome| {
-                let _ = sender.send(outcome);
-            },
-        )?;
+        let value = self.core.apply_with(command, move |outcome| {
+            let _ = sender.send(outcome);
+        })?;
         committed(receiver).await?;
-        if !changes {
-            // What is so already may have been decided a moment ago.
-            self.settled().await?;
-        }
         Ok(value)
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::criteria::{CompiledCriterion, View};
 use super::index::sensor_key;
+use super::matching::implied;
 
 /// See the module.
 #[derive(Debug)]
@@ -21,9 +22,13 @@ impl AwaitedEvent {
     pub fn new(trigger: Ref, parameters: Object, criteria: Vec<Criterion>) -> Self {
         Self {
             sensor: sensor_key(&trigger, &parameters),
+            criteria: implied(&trigger, &parameters)
+                .into_iter()
+                .chain(criteria)
+                .map(CompiledCriterion::new)
+                .collect(),
             trigger,
             parameters,
-            criteria: criteria.into_iter().map(CompiledCriterion::new).collect(),
         }
     }
 

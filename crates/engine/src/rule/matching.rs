@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use camshaft_model::definition::{Criterion, Rule};
-use camshaft_model::{Event, Object, Timestamp};
+use camshaft_model::{Event, Object, Ref, Timestamp};
 use serde_json::{Value, json};
 
 use super::criteria::{CompiledCriterion, View};
@@ -75,7 +75,7 @@ impl CompiledRule {
             .chain(used_by_parameters)
             .map(str::to_owned)
             .collect();
-        let criteria = implied(&rule)
+        let criteria = implied(&rule.trigger, &rule.trigger_parameters)
             .into_iter()
             .chain(rule.criteria.iter().cloned())
             .map(CompiledCriterion::new)
@@ -186,8 +186,8 @@ pub(super) fn when_sentence(problem: &str) -> String {
 
 /// What the parameters of `core.execution` ask of an event: `action` is a glob, `status` one status or
 /// a list of them. As criteria, so that they are indexed and explained like any other.
-fn implied(rule: &Rule) -> Vec<Criterion> {
-    if rule.trigger.as_str() != "core.execution" {
+pub(super) fn implied(trigger: &Ref, parameters: &Object) -> Vec<Criterion> {
+    if trigger.as_str() != "core.execution" {
         return Vec::new();
     }
     let criterion = |path: &str, operator: &str, pattern: &Value| Criterion {
@@ -196,22 +196,15 @@ fn implied(rule: &Rule) -> Vec<Criterion> {
         pattern: pattern.clone(),
     };
     let mut criteria = Vec::new();
-    if let Some(action) = rule
-        .trigger_parameters
-        .get("action")
-        .filter(|v| !v.is_null())
-    {
+    let given = |name: &str| parameters.get(name).filter(|value| !value.is_null());
+    if let Some(action) = given("action") {
         let is_glob = action
             .as_str()
             .is_some_and(|text| text.contains(['*', '?', '[']));
         let operator = if is_glob { "matchwildcard" } else { "equals" };
         criteria.push(criterion("trigger.action", operator, action));
     }
-    if let Some(status) = rule
-        .trigger_parameters
-        .get("status")
-        .filter(|v| !v.is_null())
-    {
+    if let Some(status) = given("status") {
         let operator = if status.is_array() {
             "inside"
         } else {

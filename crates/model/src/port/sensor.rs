@@ -2,6 +2,7 @@
 //! rules; the engine hands the whole desired set over each time it changes, and the host starts,
 //! changes and stops what differs.
 
+use super::store::StoreError;
 use async_trait::async_trait;
 use serde::Serialize;
 
@@ -63,8 +64,14 @@ pub enum IntakeError {
     #[error("{0}")]
     Refused(String),
     /// The engine cannot record now: send it again later.
-    #[error("the event was not recorded: {0}")]
+    #[error("the event is not recorded: {0}")]
     Unavailable(String),
+}
+
+impl From<StoreError> for IntakeError {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
 }
 
 /// Where sensors hand in what they saw.

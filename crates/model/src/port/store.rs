@@ -153,14 +153,61 @@ pub enum StoreError {
     /// It may work again later: a full disk, a lock, a lost connection. Nothing was stored.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
+    /// It is not stored yet, and will be as soon as the store can: see [`Store::submit`].
+    #[error("not stored yet, but as soon as this is over: {0}")]
+    Delayed(String),
     /// It will not work again by itself: corruption, a schema of a newer version.
     #[error("the database cannot be used: {0}")]
     Broken(String),
 }
 
-/// Called once with what became of a transaction, on the writer's thread, after the commit. Must not
-/// block.
-pub type OnCommit = Box<dyn FnOnce(Result<Outcome, StoreError>) + Send>;
+/// Hears what becomes of a transaction, on the writer's thread. Must not block.
+pub trait Submitted: Send {
+    /// The store can take nothing now. The transaction keeps its place, and is stored as soon as it can. Said
+    /// once at most.
+    fn delayed(&mut self, why: &StoreError) {
+        let _ = why;
+    }
+
+    /// The last call, and the only one of its kind.
+    fn done(self: Box<Self>, outcome: Result<Outcome, StoreError>);
+}
+
+/// Who only wants to know how it ends, however long that takes.
+impl<F: FnOnce(Result<Outcome, StoreError>) + Send> Submitted for F {
+    fn done(self: Box<Self>, outcome: Result<Outcome, StoreError>) {
+        self(outcome);
+    }
+}
+
+/// Hears what becomes of a transaction; see [`Store::submit`].
+pub type OnCommit = Box<dyn Submitted>;
+
+/// For who would rather hear that a transaction is delayed than wait for its end.
+pub struct AtOnce<F>(Option<F>);
+
+impl<F: FnOnce(Result<Outcome, StoreError>) + Send> AtOnce<F> {
+    /// `told` is called once: with what became of it, or with why it is delayed.
+    pub fn new(told: F) -> Box<Self> {
+        Box::new(Self(Some(told)))
+    }
+
+    fn tell(&mut self, outcome: Result<Outcome, StoreError>) {
+        if let Some(told) = self.0.take() {
+            told(outcome);
+        }
+    }
+}
+
+impl<F: FnOnce(Result<Outcome, StoreError>) + Send> Submitted for AtOnce<F> {
+    fn delayed(&mut self, why: &StoreError) {
+        self.tell(Err(why.clone()));
+    }
+
+    fn done(mut self: Box<Self>, outcome: Result<Outcome, StoreError>) {
+        self.tell(outcome);
+    }
+}
 
 /// A version of a pack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -260,10 +307,14 @@ pub struct Violation {
 /// The database.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Hands a transaction to the writer. Never blocks; `done` is called exactly once.
+    /// Hands a transaction to the writer. Never blocks.
+    ///
+    /// Transactions are stored in the order of these calls. While nothing can be stored (a full disk) all of
+    /// them keep their places. One ends with an error only if it is refused for its own sake, which is a
+    /// defect of who made it, or if the store is closed.
     fn submit(&self, transaction: Transaction, done: OnCommit);
 
-    /// Whether the writer is alive and its last commit worked.
+    /// Whether the writer is alive, its last commit worked, and not too much waits for it.
     ///
     /// # Errors
     /// What is wrong.

@@ -52,7 +52,6 @@ use checkpoint::{Checkpointer, Wal};
 use crossbeam_channel::unbounded;
 pub use memory::Memory;
 use reader::Readers;
-use stage::Stage;
 use writer::Writer;
 
 /// How many threads answer reads.
@@ -112,8 +111,7 @@ impl SqliteStore {
         let readers = Readers::start(READER_THREADS, || open_reader(path))?;
         let (checkpointer, signals) =
             Checkpointer::start(open_checkpointer(path)?, Arc::clone(&wal))?;
-        let stage = Stage::start(&artifacts)?;
-        let writer = Writer::start(connection, stage, Arc::clone(&wal), signals, drop)?;
+        let writer = Writer::start(connection, &artifacts, Arc::clone(&wal), signals, drop)?;
         Ok(Self {
             writer,
             readers,
@@ -136,9 +134,8 @@ impl SqliteStore {
         // Nobody listens: there is no log.
         let (signals, _) = unbounded();
         let (artifacts, back) = (Artifacts::default(), memory.clone());
-        let stage = Stage::start(&artifacts)?;
         let ended = move |connection| back.give_back(connection);
-        let writer = Writer::start(connection, stage, Arc::clone(&wal), signals, ended)?;
+        let writer = Writer::start(connection, &artifacts, Arc::clone(&wal), signals, ended)?;
         Ok(Self {
             readers: Readers::Writer(writer.commands()),
             writer,
@@ -422,16 +419,16 @@ impl Store for SqliteStore {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{Sender, channel};
 
-    use camshaft_model::port::store::{Change, Outcome};
+    use camshaft_model::port::store::{Change, Outcome, Submitted};
     use camshaft_model::{Failure, FailureKind};
     use camshaft_testkit::store_contract::Maker;
 
     use super::*;
 
     #[tokio::test]
-    async fn a_full_disk_fails_what_does_not_fit_and_nothing_else() {
+    async fn while_the_disk_is_full_everything_keeps_its_place() {
         let dir = tempfile::tempdir().unwrap();
         let limit = |connection: &Connection| {
             // 2 MiB in pages of 4 KiB.
@@ -440,48 +437,50 @@ mod tests {
         let store = SqliteStore::open_with(&dir.path().join("db"), limit).unwrap();
         let maker = Maker::new(1);
         let (answer, answers) = channel();
-        let submit = |size: usize| {
+        let mut ids = Vec::new();
+        for size in [10, 8 << 20, 10] {
             let mut execution = maker.running();
             // A result of that size would not be in the database.
             execution.state.error = Some(Failure {
                 kind: FailureKind::Exit,
                 message: "x".repeat(size),
             });
-            let id = execution.spec.id;
+            ids.push(execution.spec.id);
             let changes = vec![
                 maker.step_started(&execution),
                 Change::InsertExecution(Box::new(execution)),
             ];
-            let answer = answer.clone();
-            store.submit(
-                Transaction { changes },
-                Box::new(move |outcome| {
-                    answer.send((id, outcome)).unwrap();
-                }),
-            );
-        };
-        for size in [10, 8 << 20, 10, 8 << 20] {
-            submit(size);
+            let told = Told(ids.len(), answer.clone());
+            store.submit(Transaction { changes }, Box::new(told));
         }
-        let outcomes: Vec<_> = answers.iter().take(4).collect();
-        for (position, (id, outcome)) in outcomes.iter().enumerate() {
-            let fits = position % 2 == 0;
-            match outcome {
-                Ok(Outcome::Applied { .. }) => assert!(fits),
-                Err(StoreError::Unavailable(_)) => assert!(!fits),
-                other => panic!("{other:?}"),
-            }
-            assert_eq!(store.execution(*id).await.unwrap().is_some(), fits);
-        }
+        let next = || answers.recv().unwrap();
+        assert!(matches!(next(), (1, Heard::Done(Ok(_)))));
+        assert!(matches!(next(), (2, Heard::Delayed)));
+        assert!(matches!(next(), (3, Heard::Delayed)), "nobody overtakes");
         assert!(matches!(store.health(), Err(StoreError::Unavailable(_))));
-        submit(10);
-        assert!(matches!(
-            answers.recv().unwrap().1,
-            Ok(Outcome::Applied {
-                first_step_event: 3
-            })
-        ));
-        assert!(store.health().is_ok());
+        assert!(store.execution(ids[0]).await.unwrap().is_some());
+        assert_eq!(store.execution(ids[2]).await.unwrap(), None);
+        store.close();
+        for number in [2, 3] {
+            assert!(matches!(next(), (n, Heard::Done(Err(_))) if n == number));
+        }
         assert_eq!(store.check().await.unwrap(), []);
+    }
+
+    enum Heard {
+        Delayed,
+        Done(Result<Outcome, StoreError>),
+    }
+
+    struct Told(usize, Sender<(usize, Heard)>);
+
+    impl Submitted for Told {
+        fn delayed(&mut self, _why: &StoreError) {
+            self.1.send((self.0, Heard::Delayed)).unwrap();
+        }
+
+        fn done(self: Box<Self>, outcome: Result<Outcome, StoreError>) {
+            self.1.send((self.0, Heard::Done(outcome))).unwrap();
+        }
     }
 }

@@ -37,8 +37,11 @@ fn address<T>(value: &T) -> usize {
     ptr::from_ref(value).addr()
 }
 
-/// A transaction with the files that it needs, once they are durable.
-pub(super) type Staged = Result<(Transaction, Large), StoreError>;
+/// A transaction and the files that it needs, durable; or why they could not be written.
+pub(super) struct Staged {
+    pub(super) transaction: Transaction,
+    pub(super) large: Result<Large, StoreError>,
+}
 
 struct Errand {
     transaction: Transaction,
@@ -67,7 +70,7 @@ impl Stage {
                     } in errands
                     {
                         let large = keep(&artifacts, &transaction, &scratch);
-                        let _ = answer.send(large.map(|large| (transaction, large)));
+                        let _ = answer.send(Staged { transaction, large });
                     }
                 })
                 .map_err(|e| StoreError::Unavailable(format!("no thread for large values: {e}")))?;
@@ -137,7 +140,9 @@ fn may_be_large(change: &Change) -> bool {
     })
 }
 
-fn keep(
+/// Writes the large values of a transaction into files, `scratch` being the name of those that are not whole
+/// yet.
+pub(super) fn keep(
     artifacts: &Artifacts,
     transaction: &Transaction,
     scratch: &str,

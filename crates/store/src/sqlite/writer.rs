@@ -3,51 +3,59 @@
 //! Transactions wait in a queue. The thread takes all that are there (at most [`BATCH_LIMIT`]), applies
 //! them in order inside one SQLite transaction, commits, and then calls back each of them: so the
 //! price of a durable commit is shared by everybody who waited for the one before. If the batch
-//! fails, it is rolled back and each of its transactions is tried alone, so that one that cannot be
-//! stored fails by itself.
+//! fails, each is tried alone: one that cannot be stored for its own sake (a row that may not exist
+//! twice) fails by itself.
 //!
-//! While commits fail (a full disk) the thread also tries one of its own every [`PROBE`], so that health
-//! tells of the room that came back before anybody dares to write again.
+//! While nothing can be stored (a full disk) every transaction keeps its place: what was decided later
+//! was decided on what came before. The thread tries again every [`RETRY`], also if nobody brings
+//! anything, so that health tells of the room that came back before anybody dares to write again.
 //!
 //! A transaction with a large value has its place in the queue from the start, and what it waits for
 //! (its files) is made elsewhere. Whoever came before it is committed first.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use camshaft_model::port::store::{
     COMMIT_SIZES, Commits, OnCommit, Outcome, StoreError, Transaction,
 };
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, select, tick, unbounded};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::apply::Applier;
+use super::artifact::Artifacts;
 use super::checkpoint::{Signal, Wal};
 use super::error;
 use super::reader::Query;
-use super::stage::{Large, Stage, Staged};
+use super::stage::{self, Large, Stage, Staged};
 
 /// At most so many transactions share one commit: bounds the wait of the first for the last.
 const BATCH_LIMIT: usize = 1_000;
-/// At most so many transactions wait; the next one is refused at once.
+/// If more transactions wait, the store is not well: nobody should decide anything new.
 const QUEUE_LIMIT: usize = 200_000;
-
-/// How often a commit is tried while the last one failed and nobody brings another.
-const PROBE: Duration = Duration::from_secs(1);
+/// How often a commit is tried while the last one failed.
+const RETRY: Duration = Duration::from_millis(250);
+/// The name of a large value that this thread writes, while it is not whole.
+const SCRATCH: &str = "writing-late";
 
 thread_local! {
     /// How many pages the log had after the last commit of this thread.
     static LOG_PAGES: Cell<u32> = const { Cell::new(0) };
 }
 
-/// A callback that is called exactly once, whatever becomes of the thread.
-pub(super) struct Done(Option<OnCommit>);
+/// A callback that hears of its end exactly once, whatever becomes of the thread, and at most once that it
+/// is delayed.
+pub(super) struct Done {
+    callback: Option<OnCommit>,
+    is_delayed: bool,
+}
 
 impl Done {
     fn call(mut self, result: Result<Outcome, StoreError>) {
@@ -55,10 +63,16 @@ impl Done {
     }
 
     fn answer(&mut self, result: Result<Outcome, StoreError>) {
-        if let Some(done) = self.0.take()
-            && catch_unwind(AssertUnwindSafe(|| done(result))).is_err()
+        if let Some(done) = self.callback.take() {
+            guarded(|| done.done(result));
+        }
+    }
+
+    fn delayed(&mut self, why: &StoreError) {
+        if let Some(done) = &mut self.callback
+            && !std::mem::replace(&mut self.is_delayed, true)
         {
-            tracing::error!("a callback of the store's writer panicked");
+            guarded(|| done.delayed(why));
         }
     }
 }
@@ -66,6 +80,12 @@ impl Done {
 impl Drop for Done {
     fn drop(&mut self) {
         self.answer(Err(stopped()));
+    }
+}
+
+fn guarded(callback: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(callback)).is_err() {
+        tracing::error!("a callback of the store's writer panicked");
     }
 }
 
@@ -78,6 +98,29 @@ pub(super) struct Job {
     transaction: Transaction,
     large: Large,
     done: Done,
+}
+
+/// A transaction that keeps its place while nothing can be stored.
+enum Late {
+    Ready(Job),
+    /// Its large values are not in files.
+    Unstaged(Transaction, Done),
+}
+
+/// Why a commit failed.
+enum Failed {
+    /// For the sake of what was to be stored: it will not do better later.
+    Itself(StoreError),
+    /// Nothing can be stored.
+    Store(StoreError),
+}
+
+impl From<Failed> for StoreError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Itself(error) | Failed::Store(error) => error,
+        }
+    }
 }
 
 /// What the thread is told.
@@ -119,7 +162,7 @@ impl Writer {
     /// Starts the thread on a connection that is ready to write, and that is given back at the end.
     pub(super) fn start(
         connection: Connection,
-        stage: Stage,
+        artifacts: &Artifacts,
         wal: Arc<Wal>,
         signals: Sender<Signal>,
         ended: impl FnOnce(Connection) + Send + 'static,
@@ -129,6 +172,8 @@ impl Writer {
             Ok(())
         }));
         let applier = Applier::new(connection).map_err(|e| error::from_sql(&e))?;
+        let stage = Stage::start(artifacts)?;
+        let artifacts = artifacts.clone();
         let (commands, received) = unbounded();
         let health = Arc::new(Health::default());
         let alive = Alive(Arc::clone(&health));
@@ -137,6 +182,9 @@ impl Writer {
             .spawn(move || {
                 let mut writing = Loop {
                     applier,
+                    artifacts,
+                    late: VecDeque::new(),
+                    retries: None,
                     wal,
                     signals,
                     alive,
@@ -155,13 +203,10 @@ impl Writer {
 
     /// Hands a transaction over.
     pub(super) fn submit(&self, transaction: Transaction, done: OnCommit) {
-        let done = Done(Some(done));
-        if self.commands.len() >= QUEUE_LIMIT {
-            done.call(Err(StoreError::Unavailable(format!(
-                "{QUEUE_LIMIT} transactions are waiting already"
-            ))));
-            return;
-        }
+        let done = Done {
+            callback: Some(done),
+            is_delayed: false,
+        };
         let command = match self.stage.take(transaction) {
             Ok(staged) => Command::Staged(staged, done),
             Err(transaction) => Command::Write(Job {
@@ -188,10 +233,15 @@ impl Writer {
         answered.await.map_err(|_| stopped())?
     }
 
-    /// Whether the thread lives and its last commit worked.
+    /// Whether the thread lives, its last commit worked, and not too much waits for it.
     pub(super) fn health(&self) -> Result<(), StoreError> {
         if self.health.stopped.load(Ordering::SeqCst) {
             return Err(stopped());
+        }
+        if self.commands.len() >= QUEUE_LIMIT {
+            return Err(StoreError::Unavailable(format!(
+                "{QUEUE_LIMIT} transactions are waiting already"
+            )));
         }
         self.health.failure.lock().clone().map_or(Ok(()), Err)
     }
@@ -217,6 +267,10 @@ impl Writer {
 
 struct Loop {
     applier: Applier,
+    artifacts: Artifacts,
+    /// What could not be stored yet, in order. While there is something nobody overtakes it.
+    late: VecDeque<Late>,
+    retries: Option<Receiver<Instant>>,
     wal: Arc<Wal>,
     signals: Sender<Signal>,
     alive: Alive,
@@ -247,7 +301,7 @@ impl Loop {
                     let _ = answer.send(self.next_epoch());
                 }
                 Some(Command::Read(query)) => query(self.applier.connection()),
-                Some(Command::Stop) => return,
+                Some(Command::Stop) => return self.retry(),
                 Some(Command::Write(_) | Command::Staged(..)) | None => {}
             }
         }
@@ -260,11 +314,15 @@ impl Loop {
             Ok(staged) => staged,
             Err(_) => {
                 self.write(std::mem::take(batch));
-                staged.recv().unwrap_or_else(|_| Err(stopped()))
+                let Ok(staged) = staged.recv() else {
+                    return done.call(Err(stopped()));
+                };
+                staged
             }
         };
-        match staged {
-            Ok((transaction, large)) => batch.push(Job {
+        let transaction = staged.transaction;
+        match staged.large {
+            Ok(large) => batch.push(Job {
                 transaction,
                 large,
                 done,
@@ -272,54 +330,125 @@ impl Loop {
             Err(e) => {
                 self.write(std::mem::take(batch));
                 self.failed(&e);
-                done.call(Err(e));
+                self.put_off(Late::Unstaged(transaction, done), &e);
             }
         }
     }
 
-    /// The next command, as soon as there is one; `None` when nobody can send any more.
+    /// The next command, as soon as there is one; `None` when nobody can send any more. Until then what
+    /// could not be stored is tried again.
     fn next(&mut self, commands: &Receiver<Command>) -> Option<Command> {
-        while self.alive.0.failure.lock().is_some() {
-            match commands.recv_timeout(PROBE) {
-                Ok(command) => return Some(command),
-                Err(RecvTimeoutError::Disconnected) => return None,
-                // Whether it worked is said where every commit is accounted for.
-                Err(RecvTimeoutError::Timeout) => drop(self.durably(Applier::probe)),
+        loop {
+            if self.late.is_empty() && self.failure().is_none() {
+                self.retries = None;
+                return commands.recv().ok();
+            }
+            // The beat goes on while commands come.
+            let retries = self.retries.get_or_insert_with(|| tick(RETRY));
+            select! {
+                recv(commands) -> command => return command.ok(),
+                recv(retries) -> _ => self.retry(),
             }
         }
-        commands.recv().ok()
     }
 
+    fn failure(&self) -> Option<StoreError> {
+        self.alive.0.failure.lock().clone()
+    }
+
+    /// Stores what could not be stored before, as far as that works now.
+    fn retry(&mut self) {
+        let mut late = std::mem::take(&mut self.late);
+        if late.is_empty() && self.failure().is_some() {
+            // Whether it worked is said where every commit is accounted for.
+            let _ = self.durably(Applier::probe);
+        }
+        while self.late.is_empty() {
+            let mut batch = Vec::new();
+            while batch.len() < BATCH_LIMIT
+                && let Some(next) = late.pop_front()
+            {
+                match self.stage(next) {
+                    Ok(job) => batch.push(job),
+                    Err(unstaged) => {
+                        late.push_front(unstaged);
+                        break;
+                    }
+                }
+            }
+            if batch.is_empty() {
+                break;
+            }
+            self.write(batch);
+        }
+        self.late.append(&mut late);
+    }
+
+    /// Makes a transaction ready whose files could not be written before.
+    fn stage(&self, late: Late) -> Result<Job, Late> {
+        match late {
+            Late::Ready(job) => Ok(job),
+            Late::Unstaged(transaction, done) => {
+                match stage::keep(&self.artifacts, &transaction, SCRATCH) {
+                    Ok(large) => Ok(Job {
+                        transaction,
+                        large,
+                        done,
+                    }),
+                    Err(e) => {
+                        self.failed(&e);
+                        Err(Late::Unstaged(transaction, done))
+                    }
+                }
+            }
+        }
+    }
+
+    fn put_off(&mut self, mut late: Late, why: &StoreError) {
+        let (Late::Ready(Job { done, .. }) | Late::Unstaged(_, done)) = &mut late;
+        done.delayed(why);
+        self.late.push_back(late);
+    }
+
+    /// Stores a batch. What cannot be stored now waits behind what waits already.
     fn write(&mut self, batch: Vec<Job>) {
         if batch.is_empty() {
             return;
         }
-        match self.commit(batch.iter()) {
-            Ok(outcomes) => {
-                for (job, outcome) in batch.into_iter().zip(outcomes) {
-                    job.done.call(Ok(outcome));
+        let why = if self.late.is_empty() {
+            match self.commit(batch.iter()) {
+                Ok(outcomes) => {
+                    for (job, outcome) in batch.into_iter().zip(outcomes) {
+                        job.done.call(Ok(outcome));
+                    }
+                    return;
                 }
-            }
-            Err(e) if batch.len() == 1 => {
-                for job in batch {
-                    job.done.call(Err(e.clone()));
+                // Those before the one that does not go are stored all the same.
+                Err(_) if batch.len() > 1 => {
+                    return batch.into_iter().for_each(|job| self.write(vec![job]));
                 }
+                Err(Failed::Itself(e)) => {
+                    for job in batch {
+                        job.done.call(Err(e.clone()));
+                    }
+                    return;
+                }
+                Err(Failed::Store(e)) => e,
             }
-            Err(_) => batch.into_iter().for_each(|job| self.write_alone(job)),
+        } else {
+            let waits = || StoreError::Unavailable("others wait to be stored".to_owned());
+            self.failure().unwrap_or_else(waits)
+        };
+        for job in batch {
+            self.put_off(Late::Ready(job), &why);
         }
-    }
-
-    fn write_alone(&mut self, job: Job) {
-        let result = self.commit(std::iter::once(&job));
-        job.done
-            .call(result.and_then(|outcomes| outcomes.into_iter().next().ok_or_else(stopped)));
     }
 
     /// One durable commit of them all.
     fn commit<'j>(
         &mut self,
         jobs: impl ExactSizeIterator<Item = &'j Job>,
-    ) -> Result<Vec<Outcome>, StoreError> {
+    ) -> Result<Vec<Outcome>, Failed> {
         let size = jobs.len() as u64;
         let outcomes = self.durably(|applier| {
             jobs.map(|job| applier.apply(&job.transaction, &job.large))
@@ -338,18 +467,18 @@ impl Loop {
         self.alive.0.failed.fetch_add(1, Ordering::Relaxed);
         let known = self.alive.0.failure.lock().replace(failure.clone());
         if known.is_none_or(|known| known.to_string() != failure.to_string()) {
-            tracing::error!(error = %failure, "commits fail; those that must not be lost are tried again");
+            tracing::error!(error = %failure, "commits fail; what is decided already keeps its place until they work");
         }
     }
 
     fn next_epoch(&mut self) -> Result<i64, StoreError> {
-        self.durably(Applier::next_epoch)
+        Ok(self.durably(Applier::next_epoch)?)
     }
 
     fn durably<T>(
         &mut self,
         work: impl FnOnce(&mut Applier) -> rusqlite::Result<T>,
-    ) -> Result<T, StoreError> {
+    ) -> Result<T, Failed> {
         let turn = self.wal.turn.lock();
         let result = self.applier.durably(work);
         drop(turn);
@@ -363,10 +492,11 @@ impl Loop {
             }
             Err(e) => {
                 let failure = error::from_sql(&e);
-                if !error::is_callers_fault(&e) {
-                    self.failed(&failure);
+                if error::is_callers_fault(&e) {
+                    return Err(Failed::Itself(failure));
                 }
-                Err(failure)
+                self.failed(&failure);
+                Err(Failed::Store(failure))
             }
         }
     }

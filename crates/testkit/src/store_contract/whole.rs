@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use camshaft_model::port::store::{Change, PackRecord, StepEventFilter, Transaction};
+use camshaft_model::port::store::{
+    Change, Outcome, PackRecord, StepEventFilter, StoreError, Transaction,
+};
 use camshaft_model::{
     Adhoc, BlockedBy, EventId, Execution, ExecutionId, Failure, FailureKind, Origin, Output, Status,
 };
@@ -279,7 +281,7 @@ pub async fn callbacks_are_called_once_and_in_order(home: &impl Home) {
         let changes = vec![Change::InsertExecution(Box::new(maker.requested()))];
         store.submit(
             Transaction { changes },
-            Box::new(move |outcome| {
+            Box::new(move |outcome: Result<Outcome, StoreError>| {
                 called.lock().push((number, outcome.is_ok()));
             }),
         );

@@ -169,15 +169,22 @@ impl State {
             return;
         };
         for (id, task) in waiting {
-            let accepts = self
-                .runs
-                .get(&id)
-                .map(|run| run.accepts(task, event, context.now));
+            let run = self.runs.get(&id);
+            // One that was held may be older than the wait.
+            let is_older = |active: &Active| event.received_at < active.record.started_at;
+            if run.is_some_and(|run| run.active.get(&task).is_some_and(is_older)) {
+                continue;
+            }
+            let accepts = run.map(|run| run.accepts(task, event, context.now));
             let end = match accepts {
                 Some(Ok(true)) => TaskEnd::completed(Arc::new(
                     json!({ "event": event.id, "payload": event.draft.payload }),
                 )),
-                Some(Err(error)) => TaskEnd::expression(format!("wait_for.when: {error}")),
+                // An event that is not as the condition expects is not the one that is waited for.
+                Some(Err(error)) => {
+                    tracing::warn!(run = %id, event = %event.id, %error, "wait_for.when cannot be evaluated on an event, which does not meet the wait");
+                    continue;
+                }
                 Some(Ok(false)) | None => continue,
             };
             unit.effects.push(Effect::Sensors);

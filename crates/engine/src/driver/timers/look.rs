@@ -1,7 +1,7 @@
 //! One look at one timer: recall, find what is due, record it event by event.
 
 use camshaft_model::port::sensor::IntakeError;
-use camshaft_model::port::store::{Change, Outcome, StoreError, Transaction};
+use camshaft_model::port::store::{AtOnce, Change, Outcome, StoreError, Transaction};
 use camshaft_model::{EventDraft, EventSource, Timestamp};
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -88,7 +88,7 @@ impl Timers {
     async fn put(&self, change: Change) -> Result<(), Setback> {
         let (done, stored) = oneshot::channel();
         // The other end is gone only if this look was broken off; then nobody waits for the answer.
-        let on_commit = Box::new(move |outcome| drop(done.send(outcome)));
+        let on_commit = AtOnce::new(move |outcome| drop(done.send(outcome)));
         self.store.submit(
             Transaction {
                 changes: vec![change],

@@ -108,7 +108,7 @@ impl Intake for World {
 impl Store for World {
     fn submit(&self, transaction: Transaction, done: OnCommit) {
         if let Some(error) = self.broken.lock().clone() {
-            return done(Err(error));
+            return done.done(Err(error));
         }
         for change in transaction.changes {
             let Change::PutSensorState { key, state } = change else {
@@ -116,7 +116,7 @@ impl Store for World {
             };
             self.states.lock().insert(key, state);
         }
-        done(Ok(Outcome::Applied {
+        done.done(Ok(Outcome::Applied {
             first_step_event: 0,
         }));
     }
