@@ -11,7 +11,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use camshaft_model::Execution;
-use camshaft_model::port::store::{Change, OnCommit, Store, Transaction};
+use camshaft_model::port::store::{Change, OnCommit, Outcome, Store, StoreError, Transaction};
 use camshaft_store::SqliteStore;
 use camshaft_testkit::store_contract::Maker;
 use tokio::time::Instant;
@@ -108,9 +108,9 @@ fn start(store: &Arc<SqliteStore>, maker: &Maker, ended: &Sender<()>, failed: &A
     let (store_again, ended, failed) = (Arc::clone(store), ended.clone(), Arc::clone(failed));
     store.submit(
         first,
-        Box::new(move |result| {
+        Box::new(move |result: Result<Outcome, StoreError>| {
             let failed_too = Arc::clone(&failed);
-            let done: OnCommit = Box::new(move |result| {
+            let done: OnCommit = Box::new(move |result: Result<Outcome, StoreError>| {
                 failed_too.fetch_add(usize::from(result.is_err()), Ordering::SeqCst);
                 let _ = ended.send(());
             });
@@ -138,7 +138,7 @@ async fn with_events(path: &Path, executions: usize) -> Result<f64, Box<dyn Erro
         let ended = ended.clone();
         store.submit(
             maker.ending(&execution),
-            Box::new(move |result| {
+            Box::new(move |result: Result<Outcome, StoreError>| {
                 let _ = ended.send(result.map(drop));
             }),
         );
