@@ -382,7 +382,7 @@ pub struct Adhoc {
     pub timeout_ms: Option<u64>,
 }
 
-/// What was asked for; never changes.
+/// What was asked for; never changes. A hundred thousand may wait, so what most of them have not is boxed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExecutionSpec {
     /// Its identity.
@@ -393,7 +393,7 @@ pub struct ExecutionSpec {
     pub parent: Option<ExecutionId>,
     /// Its place in the run that is its parent, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub task: Option<TaskRef>,
+    pub task: Option<Box<TaskRef>>,
     /// What to run. `adhoc.<file name>` for a file without a definition.
     pub action: Ref,
     /// The content hash of the pack that the action comes from: a run goes on with the version that
@@ -415,7 +415,7 @@ pub struct ExecutionSpec {
     /// How many executions led to it, one after another; bounds rules that feed themselves.
     pub depth: u32,
     /// W3C trace context that came with the request.
-    pub trace_parent: Option<String>,
+    pub trace_parent: Option<Box<str>>,
 }
 
 impl ExecutionSpec {

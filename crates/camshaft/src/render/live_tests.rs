@@ -149,12 +149,12 @@ fn part(number: u128, name: &str, status: Status) -> Notice {
     let spec = Arc::make_mut(&mut part.spec);
     let run = spec.id;
     (spec.id, spec.parent) = (ExecutionId::new(Uuid::from_u128(number)), Some(run));
-    spec.task = Some(TaskRef {
+    spec.task = Some(Box::new(TaskRef {
         lap: 1,
         name: name.to_owned(),
         visit: 1,
         item: None,
-    });
+    }));
     Notice::Execution(Arc::new(part))
 }
 

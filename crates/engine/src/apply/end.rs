@@ -90,7 +90,7 @@ impl State {
             occurred_at: state.ended_at,
             sensor: None,
             depth: live.spec.depth.saturating_add(1),
-            trace_parent: live.spec.trace_parent.clone(),
+            trace_parent: live.spec.trace_parent.as_deref().map(str::to_owned),
         };
         self.apply_rules(draft, unit, decision, context);
     }

@@ -214,7 +214,7 @@ impl State {
                 },
                 idempotency_key: None,
                 depth: event.draft.depth,
-                trace_parent: event.draft.trace_parent.clone(),
+                trace_parent: event.draft.trace_parent.as_deref().map(Into::into),
             },
             ExecutionState::requested(None),
             action,

@@ -98,7 +98,7 @@ impl State {
                 origin: request.origin,
                 idempotency_key: request.idempotency_key,
                 depth: 0,
-                trace_parent: request.trace_parent,
+                trace_parent: request.trace_parent.map(Into::into),
             },
             ExecutionState::requested(not_before),
             action,

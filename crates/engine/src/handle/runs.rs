@@ -204,7 +204,7 @@ impl Engine {
                 };
                 let whole = TaskRef {
                     item: None,
-                    ..place.clone()
+                    ..TaskRef::clone(place)
                 };
                 let slot = place.item.and_then(|item| results.get_mut(item as usize));
                 if whole == task.task

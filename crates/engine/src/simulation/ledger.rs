@@ -225,7 +225,7 @@ impl Ledger {
             let Some(task) = &execution.spec.task else {
                 break;
             };
-            path.push(task.clone());
+            path.push(TaskRef::clone(task));
             at = execution
                 .spec
                 .parent

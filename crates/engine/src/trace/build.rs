@@ -403,7 +403,7 @@ impl<'a> Builder<'a> {
             }
         }
         for child in others.into_iter().chain(items.into_values().flatten()) {
-            let place = child.spec.task.as_ref().map_or_else(
+            let place = child.spec.task.as_deref().map_or_else(
                 || Place {
                     prefix: format!("{}{}", below(&place.prefix), child.spec.step()),
                     depth: place.depth + 1,
@@ -436,7 +436,7 @@ impl<'a> Builder<'a> {
             let inner = execution
                 .spec
                 .task
-                .as_ref()
+                .as_deref()
                 .map_or_else(|| place.clone(), at);
             children.extend(self.execution(execution, &inner));
         }

@@ -50,7 +50,7 @@ fn execution(number: u128, task: Option<TaskRef>, times: [i64; 3]) -> Execution 
         id: id(number),
         root: id(RUN),
         parent: (number != RUN).then(|| id(RUN)),
-        task,
+        task: task.map(Box::new),
         action: "demo.work".parse().unwrap(),
         pack_hash: None,
         adhoc: None,

@@ -64,7 +64,7 @@ fn executions_are_as_they_are_described() {
         id: ID,
         root: ID,
         parent: None,
-        task: Some(task()),
+        task: Some(Box::new(task())),
         action: "demo.x".parse().unwrap(),
         pack_hash: None,
         adhoc: None,

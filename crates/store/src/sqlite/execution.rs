@@ -314,7 +314,7 @@ fn read_spec(row: &Row<'_>, source: &Source) -> Result<ExecutionSpec> {
             .get::<_, Option<_>>(1)?
             .map_or(id, ExecutionId::from_bytes),
         parent: row.get::<_, Option<_>>(2)?.map(ExecutionId::from_bytes),
-        task: read_task(row)?,
+        task: read_task(row)?.map(Box::new),
         action: codec::read_ref(row, 3)?,
         pack_hash: row.get(4)?,
         adhoc: codec::read_json(row, 5)?,

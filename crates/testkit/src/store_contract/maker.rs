@@ -119,12 +119,12 @@ impl Maker {
             spec.root = parent.spec.root;
             spec.parent = Some(parent.spec.id);
             spec.origin = Origin::Workflow;
-            spec.task = Some(TaskRef {
+            spec.task = Some(Box::new(TaskRef {
                 lap: 1,
                 name: task.into(),
                 visit: 1,
                 item,
-            });
+            }));
         });
         execution
     }

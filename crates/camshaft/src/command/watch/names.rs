@@ -83,7 +83,7 @@ impl<'a> Names<'a> {
             };
             names.push(
                 spec.task
-                    .as_ref()
+                    .as_deref()
                     .map_or_else(|| spec.step().to_owned(), task_label),
             );
             at = parent;

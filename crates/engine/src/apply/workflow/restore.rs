@@ -318,7 +318,7 @@ impl Past {
             if place.item.is_some() {
                 let task = TaskRef {
                     item: None,
-                    ..place
+                    ..*place
                 };
                 of_items.entry(task).or_default().push(child);
             } else {

@@ -301,7 +301,7 @@ impl State {
             id,
             root: run.spec.root,
             parent: Some(run.spec.id),
-            task: Some(place),
+            task: Some(Box::new(place)),
             action: action.reference.clone(),
             pack_hash: action.origin.as_ref().map(|origin| origin.hash.clone()),
             adhoc: None,

@@ -65,12 +65,12 @@ impl Maker {
         let mut maker = Self::root();
         maker.spec.id = id(number);
         maker.spec.parent = Some(id(1));
-        maker.spec.task = Some(TaskRef {
+        maker.spec.task = Some(Box::new(TaskRef {
             lap: 1,
             name: name.into(),
             visit: 1,
             item,
-        });
+        }));
         maker
     }
 
