@@ -5,15 +5,19 @@
 //! otherwise it would say again what the line above it says.
 //!
 //! The bus calls [`Console::notice`] on whoever publishes, so it must return at once: it puts the
-//! notice into a bounded queue, and a thread turns notices into lines and writes them. A terminal
-//! that is too slow loses lines, and is told how many; the pipeline never waits for it.
+//! notice into a bounded queue, and a thread turns notices into lines and writes them. That thread lets
+//! a few milliseconds go by first: what is told together is written together, and an execution that is
+//! about to start does not share its processor with the lines about it. A terminal that is too slow
+//! loses lines, and is told how many; the pipeline never waits for it.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
+use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use camshaft_model::notice::{Notice, Subscriber};
 use camshaft_model::step_event::LogLevel;
@@ -30,6 +34,8 @@ use super::{catalogue, escape, step, watched};
 
 /// Notices that wait for a slow terminal.
 const QUEUE_LEN: usize = 1_024;
+/// From the first notice to the lines about it and about those that came meanwhile. Nobody reads faster.
+const TOGETHER: Duration = Duration::from_millis(5);
 /// The most executions whose names are kept in mind.
 const MAX_NAMES: usize = 10_000;
 /// The most characters of a payload or a result in a line.
@@ -62,7 +68,7 @@ impl Console {
         let (queue, notices) = sync_channel(QUEUE_LEN);
         let dropped = Arc::new(AtomicU64::new(0));
         let lost = dropped.clone();
-        let writer = std::thread::Builder::new()
+        let writer = thread::Builder::new()
             .name("console".to_owned())
             .spawn(move || write_lines(&notices, &lost, out, &style))?;
         Ok(Self {
@@ -112,20 +118,23 @@ fn write_lines(
     let mut held = None;
     let mut names = Names::default();
     let mut tally = Tally::default();
-    for notice in notices {
+    while let Ok(first) = notices.recv() {
+        thread::sleep(TOGETHER);
         let lost = dropped.swap(0, Ordering::Relaxed);
         tally.lost += lost;
-        tally.count(&notice);
         let mut text = if lost == 0 {
             String::new()
         } else {
             overflow(lost)
         };
-        names.learn(&notice);
-        let ended = ended(&notice);
-        text.extend(lines(notice, &mut held, &names, style));
-        if let Some(id) = ended {
-            names.forget(id);
+        for notice in iter::once(first).chain(notices.try_iter().take(QUEUE_LEN)) {
+            tally.count(&notice);
+            names.learn(&notice);
+            let ended = ended(&notice);
+            text.extend(lines(notice, &mut held, &names, style));
+            if let Some(id) = ended {
+                names.forget(id);
+            }
         }
         // Nobody reads any more: the queue fills up and further notices are dropped.
         if !text.is_empty() && write(&text).is_err() {

@@ -420,7 +420,8 @@ fn a_slow_terminal_loses_lines_and_is_told_how_many() {
         written: written.clone(),
     };
     let console = Console::new(Box::new(gate), plain()).unwrap();
-    let sent = QUEUE_LEN * 2;
+    // As many again as wait may be in the hands of the thread.
+    let sent = QUEUE_LEN * 4;
     for _ in 0..sent {
         console.notice(&event());
     }
@@ -443,5 +444,5 @@ fn a_slow_terminal_loses_lines_and_is_told_how_many() {
         })
         .sum();
     assert_eq!(shown + lost, sent);
-    assert!(lost >= QUEUE_LEN - 1, "{lost}");
+    assert!(lost >= QUEUE_LEN, "{lost}");
 }
