@@ -195,6 +195,29 @@ fn a_run_goes_on_with_the_version_it_started_with() {
 }
 
 #[test]
+fn what_runs_by_a_version_that_is_lost_says_so() {
+    let site = Site::new();
+    let action = "t/actions/greet.yaml";
+    pack(&site);
+    site.pack_file(action, "ref: t.greet\nruntime: shell\nscript: echo one\n");
+    let engine = site.up();
+    let far = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    let id = site.request(["t.greet", "--not-before", &far.to_string()]);
+    engine.stop();
+    fs::remove_dir_all(site.data_dir().join("packs")).expect("removed");
+    site.pack_file(action, "ref: t.greet\nruntime: shell\nscript: echo two\n");
+    let _engine = site.up();
+    let refused = site.run(["execution", "cancel", &id]);
+    assert_eq!(refused.status.code(), Some(6), "{}", shown(&refused));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        said.contains("definition") && said.contains("apply"),
+        "{said}"
+    );
+    assert_eq!(site.ok(["run", "t.greet"]), "two\n");
+}
+
+#[test]
 fn the_demo_pack_is_sound() {
     let site = Site::new();
     let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/packs");

@@ -59,7 +59,7 @@ impl Core {
                 _ => self.store().attempts(id).await?,
             };
             if !self.alter(|state| state.take(execution)) {
-                tracing::error!(execution = %id, "its action's definition is gone; it stays as it is until the pack is applied again");
+                tracing::error!(execution = %id, "its action's definition is gone; it stays as it is until the pack is applied again and the engine restarted");
                 continue;
             }
             self.alter(|state| state.count_interruptions(id, &attempts));

@@ -308,7 +308,17 @@ impl Engine {
                 ErrorCode::Conflict,
                 format!("{id} is {status} already; what has ended cannot be cancelled"),
             )),
-            _ => Ok(execution),
+            // Nobody knows what it is: see the recovery at the start.
+            _ => Err(ControlError::new(
+                ErrorCode::Conflict,
+                format!(
+                    "the definition of {} that {id} runs by is gone, and it with it",
+                    execution.spec.action
+                ),
+            )
+            .hint(
+                "apply that version of its pack again and restart the engine: it is taken up then",
+            )),
         }
     }
 
