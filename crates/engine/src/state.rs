@@ -15,7 +15,7 @@ use camshaft_model::port::clock::Entropy;
 use camshaft_model::port::dispatch::Capacity;
 use camshaft_model::{
     AttemptKey, BlockedBy, Constraint, Execution, ExecutionId, ExecutionSpec, ExecutionState,
-    InquiryId, Object, Origin, Ref, Status, Timestamp,
+    InquiryId, Object, Origin, Ref, RunRecord, Status, Timestamp,
 };
 
 use crate::apply::HeldEvents;
@@ -164,7 +164,9 @@ pub(crate) struct State {
     pub(crate) awaited: BTreeMap<Ref, BTreeSet<(ExecutionId, usize)>>,
     /// Which task asked an open question.
     pub(crate) inquiries: HashMap<InquiryId, (ExecutionId, usize)>,
-    /// What retried runs keep of the runs before them, until they start.
+    /// Runs of workflows that have not begun, or wait for their next attempt, as they are recorded.
+    pub(crate) between: HashMap<ExecutionId, RunRecord>,
+    /// What retried runs keep of the runs before them.
     pub(crate) kept: HashMap<ExecutionId, Kept>,
     /// Results that later runs may take.
     pub(crate) cache: ResultCache,
@@ -208,6 +210,7 @@ impl State {
             alarms: BTreeSet::new(),
             awaited: BTreeMap::new(),
             inquiries: HashMap::new(),
+            between: HashMap::new(),
             kept: HashMap::new(),
             cache: ResultCache::default(),
             programs: Programs::default(),
@@ -406,8 +409,13 @@ impl State {
         }
     }
 
-    /// The run above an execution that somebody paused, if there is one.
+    /// The run above an execution that somebody paused, if there is one; or the execution itself, if it
+    /// is a run that was paused and has not begun its next attempt.
     pub(crate) fn paused_by(&self, live: &Live) -> Option<ExecutionId> {
+        let own = self.between.get(&live.spec.id);
+        if own.is_some_and(|record| record.paused) {
+            return Some(live.spec.id);
+        }
         let mut above = live.spec.parent;
         while let Some(id) = above {
             if self.runs.get(&id).is_some_and(Run::is_paused) {

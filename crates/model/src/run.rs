@@ -16,7 +16,7 @@ use crate::{ExecutionId, Failure, InquiryId, Object, Status, Timestamp};
 /// The place of a child execution in the run that is its parent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TaskRef {
-    /// The lap of the run: rises with every cycle of a loop and with every attempt at the run.
+    /// The lap of the run, from 1: rises with every cycle of a loop and with every attempt at the run.
     pub lap: u32,
     /// The task.
     pub name: String,
@@ -25,6 +25,12 @@ pub struct TaskRef {
     /// Which item, from 0, of a task with items.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<u32>,
+}
+
+impl TaskRef {
+    /// The lap of what a retry keeps of the run before it. A task that is kept has a record of its lap
+    /// besides once it has started.
+    pub const KEPT_LAP: u32 = 0;
 }
 
 /// How far a run has come, its tasks aside.
@@ -84,6 +90,9 @@ pub struct TaskRecord {
     /// it may be made of what is secret.
     #[serde(skip)]
     pub cache_key: Option<String>,
+    /// Of a list that was not made in this run: why each item did not complete. Not shown.
+    #[serde(skip)]
+    pub item_errors: Option<ItemErrors>,
     /// The event that is awaited, with its patterns rendered.
     pub awaited: Option<Value>,
     /// When the wait runs out.
@@ -113,6 +122,7 @@ impl TaskRecord {
             result: None,
             taken_from: None,
             cache_key: None,
+            item_errors: None,
             awaited: None,
             until: None,
             started_at,
@@ -120,6 +130,9 @@ impl TaskRecord {
         }
     }
 }
+
+/// In the order of the items of a task why each did not complete; nothing of those that did.
+pub type ItemErrors = Vec<Option<String>>;
 
 /// Where a result comes from that was not made in this run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,6 +223,8 @@ pub struct CachedResult {
     pub key: String,
     /// The result.
     pub result: Arc<Value>,
+    /// Of a task with items: why each did not complete.
+    pub item_errors: Option<ItemErrors>,
     /// When it was made.
     pub kept_at: Timestamp,
     /// Until when it is good.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camshaft_model::port::store::{
-    AtOnce, Change, ExecutionFilter, InquiryFilter, LargeValues, Outcome, PageRequest, Store,
+    AtOnce, Change, ExecutionFilter, InquiryFilter, Laps, LargeValues, Outcome, PageRequest, Store,
     StoreError, Transaction,
 };
 use camshaft_model::run::CachedResult;
@@ -99,6 +99,7 @@ async fn every_large_value_is_in_a_file_and_is_read_back_whole() {
     let cached = CachedResult {
         key: "k".into(),
         result: Arc::new(large("c")),
+        item_errors: None,
         kept_at: maker.now(),
         expires_at: maker.now() + Duration::from_secs(1),
     };
@@ -129,7 +130,7 @@ async fn every_large_value_is_in_a_file_and_is_read_back_whole() {
     assert_eq!(store.unfinished().await.unwrap(), [execution]);
     assert_eq!(store.run(id).await.unwrap(), Some(run));
     assert_eq!(
-        store.tasks(id, LargeValues::Read).await.unwrap(),
+        store.tasks(id, Laps::All, LargeValues::Read).await.unwrap(),
         [task.clone()]
     );
     let list = store.task_items(id, task.task).await.unwrap();

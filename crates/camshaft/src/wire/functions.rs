@@ -11,8 +11,8 @@ use std::sync::Arc;
 use camshaft_engine::Engine;
 use camshaft_model::definition::workflow::{Entry, LoopMode, Task, Work};
 use camshaft_model::definition::{Action, EntryPoint, Pack, Workflow};
-use camshaft_model::port::store::LargeValues;
-use camshaft_model::{ErrorCode, Execution, ExecutionId, Ref, RunRecord, TaskRecord};
+use camshaft_model::port::store::{Laps, LargeValues};
+use camshaft_model::{ErrorCode, Execution, ExecutionId, Ref, TaskRecord, TaskRef};
 use camshaft_worker::runtime::native::NativeRegistry;
 
 use super::of_store;
@@ -92,14 +92,13 @@ impl Search<'_> {
         };
         let store = self.engine.store();
         let run = store.run(spec.id).await.map_err(of_store)?;
-        let tasks = store
-            .tasks(spec.id, LargeValues::LeaveOut)
-            .await
-            .map_err(of_store)?;
-        let is_over = |task: &Task| {
-            run.as_ref()
-                .is_some_and(|run| is_over(task, workflow, run, &tasks))
-        };
+        let mut tasks = Vec::new();
+        let lap = run.as_ref().map_or(TaskRef::KEPT_LAP, |run| run.lap);
+        for lap in BTreeSet::from([TaskRef::KEPT_LAP, lap]) {
+            let of_lap = store.tasks(spec.id, Laps::Only(lap), LargeValues::LeaveOut);
+            tasks.extend(of_lap.await.map_err(of_store)?);
+        }
+        let is_over = |task: &Task| is_over(task, workflow, &tasks);
         let tasks = workflow.tasks.iter().filter(|task| !is_over(task));
         let mut seen = BTreeSet::new();
         self.tasks(spec.root, &spec.action, pack.as_deref(), tasks, &mut seen);
@@ -171,11 +170,11 @@ impl Search<'_> {
     }
 }
 
-/// Whether a task of a run is certain not to start again.
-fn is_over(task: &Task, workflow: &Workflow, run: &RunRecord, records: &[TaskRecord]) -> bool {
+/// Whether a task of a run is certain not to start again: it has ended in this lap, or is kept of an
+/// earlier run.
+fn is_over(task: &Task, workflow: &Workflow, records: &[TaskRecord]) -> bool {
     let once = workflow.cycles.mode == LoopMode::Once && matches!(task.entry, Entry::Needs(_));
-    let has_ended = |record: &TaskRecord| {
-        record.task.name == task.name && record.task.lap == run.lap && record.status.is_terminal()
-    };
+    let has_ended =
+        |record: &TaskRecord| record.task.name == task.name && record.status.is_terminal();
     once && records.iter().any(has_ended)
 }

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use camshaft_model::port::store::{InquiryFilter, LargeValues, PageRequest, StoreError};
-use camshaft_model::{AttemptKey, Execution, ExecutionId, InquiryStatus, Output, Status};
+use camshaft_model::port::store::{InquiryFilter, Laps, LargeValues, PageRequest, StoreError};
+use camshaft_model::{
+    AttemptKey, Execution, ExecutionId, Inquiry, InquiryStatus, Output, Status, TaskRef,
+};
 
 use super::Core;
 use super::version::VersionError;
@@ -107,7 +109,14 @@ impl Core {
         let Some(record) = store.run(id).await? else {
             return Ok(None);
         };
-        let tasks = store.tasks(id, LargeValues::LeaveOut).await?;
+        let large = LargeValues::LeaveOut;
+        let laps = Laps::Only(record.lap);
+        let kept = store.tasks(id, Laps::Only(TaskRef::KEPT_LAP), large);
+        let kept = kept.await?;
+        let tasks = match record.lap {
+            TaskRef::KEPT_LAP => Vec::new(),
+            _ => store.tasks(id, laps, large).await?,
+        };
         let mut items = Vec::new();
         for task in tasks
             .iter()
@@ -121,18 +130,26 @@ impl Core {
             run: Some(id),
             below: false,
         };
-        let page = PageRequest {
-            after: None,
-            limit: PAGE,
-        };
-        let inquiries = store.inquiries(open, page).await?;
+        let mut inquiries: Vec<Inquiry> = Vec::new();
+        loop {
+            let page = PageRequest {
+                after: inquiries.last().map(|inquiry| inquiry.id),
+                limit: PAGE,
+            };
+            let more = store.inquiries(open.clone(), page).await?;
+            let last = more.len() < PAGE as usize;
+            inquiries.extend(more);
+            if last {
+                break;
+            }
+        }
         let mut children: Vec<Execution> = Vec::new();
         loop {
             let page = PageRequest {
                 after: children.last().map(|child| child.spec.id),
                 limit: PAGE,
             };
-            let more = store.children(id, page, LargeValues::LeaveOut).await?;
+            let more = store.children(id, laps, page, large).await?;
             let last = more.len() < PAGE as usize;
             children.extend(more);
             if last {
@@ -141,6 +158,7 @@ impl Core {
         }
         Ok(Some(RunRows {
             record,
+            kept,
             tasks,
             items,
             children,

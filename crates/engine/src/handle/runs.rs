@@ -6,7 +6,8 @@ use std::sync::Arc;
 use camshaft_model::definition::Workflow;
 use camshaft_model::definition::document::shorten;
 use camshaft_model::definition::problem::did_you_mean;
-use camshaft_model::port::store::{LargeValues, PageRequest};
+use camshaft_model::port::store::{Laps, LargeValues, PageRequest};
+use camshaft_model::run::ItemErrors;
 use camshaft_model::{
     ErrorCode, Execution, ExecutionId, ExecutionSpec, Inquiry, InquiryId, InquiryStatus, Origin,
     Ref, Status, TakenFrom, TaskRecord, TaskRef,
@@ -21,7 +22,7 @@ use super::{
 use crate::decision::Decision;
 use crate::driver::VersionError;
 use crate::state::{Context, State};
-use crate::workflow::{Kept, weight};
+use crate::workflow::{ItemEnds, Kept, weight};
 
 /// So many rows are read at once.
 const PAGE: u32 = 1_000;
@@ -159,12 +160,15 @@ impl Engine {
         };
         let record = self.store().run(id).await.map_err(unavailable)?;
         let lap = record.map_or(0, |record| record.lap);
-        let tasks = self.store().tasks(id, LargeValues::LeaveOut).await;
+        let store = self.store();
+        let tasks = store
+            .tasks(id, Laps::Only(lap), LargeValues::LeaveOut)
+            .await;
         let mut kept = Kept::new();
         let mut bytes = 0_usize;
         let limit = self.core.read(|state| state.settings.run_memory_bytes);
         for task in to_keep(workflow, reference, from, lap, tasks.map_err(unavailable)?)? {
-            let result = self.result_of(&task).await?;
+            let (result, errors) = self.result_of(&task).await?;
             bytes = bytes.saturating_add(weight::bytes(&result));
             if bytes as u64 > limit {
                 return Err(conflict(format!(
@@ -172,30 +176,35 @@ impl Engine {
                 ))
                 .hint(format!("run it anew with: camshaft execution rerun {id}")));
             }
-            kept.insert(task.task.name.clone(), as_kept(task, result));
+            kept.insert(task.task.name.clone(), as_kept(task, result, errors));
         }
         Ok(kept)
     }
 
-    async fn result_of(&self, task: &TaskRecord) -> Result<Arc<Value>, ControlError> {
+    /// What a task that completed returned, and of one with items why some did not.
+    async fn result_of(
+        &self,
+        task: &TaskRecord,
+    ) -> Result<(Arc<Value>, Option<ItemErrors>), ControlError> {
         if let Some(result) = &task.result {
-            return Ok(result.clone());
+            return Ok((result.clone(), task.item_errors.clone()));
         }
         if let Some(execution) = task.execution {
             let result = self.stored(execution).await?.state.result;
-            return Ok(result.unwrap_or_default());
+            return Ok((result.unwrap_or_default(), None));
         }
         let Some(items) = task.items else {
             let result = self.store().task_result(task.run, task.task.clone()).await;
-            return Ok(Arc::new(result.map_err(unavailable)?.unwrap_or_default()));
+            let result = Arc::new(result.map_err(unavailable)?.unwrap_or_default());
+            return Ok((result, task.item_errors.clone()));
         };
-        let mut results = vec![Value::Null; items as usize];
+        let mut ends = ItemEnds::new(items);
         let mut after = None;
         loop {
             let page = PageRequest { after, limit: PAGE };
             let children = self
                 .store()
-                .children(task.run, page, LargeValues::Read)
+                .children(task.run, Laps::Only(task.task.lap), page, LargeValues::Read)
                 .await;
             let children = children.map_err(unavailable)?;
             for child in &children {
@@ -206,16 +215,12 @@ impl Engine {
                     item: None,
                     ..TaskRef::clone(place)
                 };
-                let slot = place.item.and_then(|item| results.get_mut(item as usize));
-                if whole == task.task
-                    && let Some(slot) = slot
-                    && let Some(result) = &child.state.result
-                {
-                    *slot = Value::clone(result);
+                if whole == task.task {
+                    ends.take(child);
                 }
             }
             if children.len() < PAGE as usize {
-                return Ok(Arc::new(Value::Array(results)));
+                return Ok((Arc::new(Value::Array(ends.results)), Some(ends.errors)));
             }
             after = children.last().map(|child| child.spec.id);
         }
@@ -430,16 +435,21 @@ pub(crate) fn to_keep(
 }
 
 /// A task of a run that has ended, as the next run begins with it.
-pub(crate) fn as_kept(task: TaskRecord, result: Arc<Value>) -> TaskRecord {
+pub(crate) fn as_kept(
+    task: TaskRecord,
+    result: Arc<Value>,
+    item_errors: Option<ItemErrors>,
+) -> TaskRecord {
     TaskRecord {
         task: TaskRef {
-            lap: 1,
+            lap: TaskRef::KEPT_LAP,
             visit: 1,
             ..task.task
         },
         execution: None,
         items: None,
         result: Some(result),
+        item_errors,
         taken_from: Some(TakenFrom::Run { of: task.run }),
         cache_key: None,
         awaited: None,

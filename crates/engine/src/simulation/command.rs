@@ -14,7 +14,7 @@ use crate::decision::Decision;
 use crate::handle::{
     ControlError, ExecutionRequest, InquiryAnswer, Requested, RetryFrom, as_kept, to_keep,
 };
-use crate::workflow::Kept;
+use crate::workflow::{ItemEnds, Kept};
 
 impl Bench<'_> {
     /// Whether an act without an instant has its time now.
@@ -129,7 +129,14 @@ impl Bench<'_> {
         let kept = to_keep(workflow, reference, from, lap, self.ledger.tasks_of(id))?;
         let kept = kept.into_iter().map(|task| {
             let result = self.ledger.result(&task).unwrap_or_default();
-            (task.task.name.clone(), as_kept(task, Arc::new(result)))
+            let errors = task.items.map(|total| {
+                let mut ends = ItemEnds::new(total);
+                self.ledger.items_of(&task).for_each(|item| ends.take(item));
+                ends.errors
+            });
+            let errors = task.item_errors.clone().or(errors);
+            let name = task.task.name.clone();
+            (name, as_kept(task, Arc::new(result), errors))
         });
         Ok(kept.collect())
     }
@@ -208,11 +215,18 @@ impl Bench<'_> {
     /// not started.
     fn rows_of(&self, id: ExecutionId) -> Option<RunRows> {
         let record = self.ledger.runs.get(&id)?.clone();
+        let mut kept = self.ledger.kept_of(id);
         let mut tasks = self.ledger.tasks_of(id);
-        for task in &mut tasks {
+        tasks.retain(|task| task.task.lap == record.lap);
+        for task in tasks.iter_mut().chain(&mut kept) {
             task.result = None;
         }
-        let mut children: Vec<Execution> = self.ledger.children(id).cloned().collect();
+        let of_lap = |child: &&Execution| {
+            let task = child.spec.task.as_ref();
+            task.is_some_and(|task| task.lap == record.lap)
+        };
+        let children = self.ledger.children(id).filter(of_lap);
+        let mut children: Vec<Execution> = children.cloned().collect();
         for child in &mut children {
             child.state.result = None;
         }
@@ -226,6 +240,7 @@ impl Bench<'_> {
         let open = |inquiry: &&Inquiry| inquiry.run == id && inquiry.status == InquiryStatus::Open;
         Some(RunRows {
             record,
+            kept,
             items,
             children,
             inquiries: self

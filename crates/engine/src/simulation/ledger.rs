@@ -59,6 +59,11 @@ pub struct Ledger {
     keys: BTreeSet<String>,
 }
 
+/// Whether this is what a run keeps of an earlier one, and no start of its own.
+fn is_kept(task: &TaskRecord) -> bool {
+    task.task.lap == TaskRef::KEPT_LAP
+}
+
 impl Ledger {
     /// Stores a transaction, or says why a store would refuse it.
     pub(super) fn store(&mut self, transaction: Transaction, now: Timestamp) -> Result<(), String> {
@@ -250,7 +255,13 @@ impl Ledger {
     /// The starts of tasks of a run, in the order in which they were first recorded.
     pub fn tasks_of(&self, run: ExecutionId) -> Vec<TaskRecord> {
         let of_it = self.tasks.iter().filter(|task| task.run == run);
-        of_it.cloned().collect()
+        of_it.filter(|task| !is_kept(task)).cloned().collect()
+    }
+
+    /// What a run keeps of an earlier one.
+    pub fn kept_of(&self, run: ExecutionId) -> Vec<TaskRecord> {
+        let of_it = self.tasks.iter().filter(|task| task.run == run);
+        of_it.filter(|task| is_kept(task)).cloned().collect()
     }
 
     /// The result of a start of a task: its own, that of its execution, or the list of those of its
@@ -270,7 +281,7 @@ impl Ledger {
     pub fn tasks_below(&self, root: ExecutionId) -> impl Iterator<Item = (TaskPath, &TaskRecord)> {
         self.tasks
             .iter()
-            .filter(move |task| self.root_of(task.run) == root)
+            .filter(move |task| self.root_of(task.run) == root && !is_kept(task))
             .map(|task| {
                 let mut path = self.path(task.run);
                 path.0.push(task.task.clone());

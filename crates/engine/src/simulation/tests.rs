@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camshaft_model::Status;
-use camshaft_model::definition::{Action, Catalog, EntryPoint, Pack, PackOrigin, RetryPolicy};
+use camshaft_model::definition::workflow::{Cycles, LoopMode, Task, Work};
+use camshaft_model::definition::{
+    Action, Catalog, EntryPoint, Pack, PackOrigin, RetryPolicy, Workflow,
+};
 use serde_json::json;
 
 use super::{Act, Mock, Mocks, Move, Outcome, PerItem, Scenario, run};
@@ -181,4 +184,29 @@ fn what_has_no_mock_or_is_refused_is_a_complaint() {
     'work' ran and has no mock
     a retry was to be refused (something), and was not
     ");
+}
+
+#[test]
+fn laps_that_end_at_once_are_many_decisions() {
+    const LAPS: u32 = 5_000;
+    let workflow = Workflow {
+        tasks: vec![Task::new("tick", Work::Nothing)],
+        cycles: Cycles {
+            mode: LoopMode::Fixed,
+            max: LAPS,
+            delay: Duration::ZERO,
+        },
+        ..Workflow::default()
+    };
+    let looped = Action {
+        entry_point: EntryPoint::Workflow(Arc::new(workflow)),
+        runtime: "workflow".into(),
+        ..action()
+    };
+    let outcome = run(&scenario(looped, Vec::new()));
+    assert_eq!(outcome.complaints, Vec::<String>::new());
+    assert_eq!(ended(&outcome).0, Status::Completed);
+    let ledger = &outcome.ledger;
+    assert_eq!(ledger.tasks.len(), LAPS as usize);
+    assert_eq!(ledger.commits, 5);
 }

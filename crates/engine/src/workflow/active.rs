@@ -1,8 +1,10 @@
 //! A task that is under way in a run, and how it ends.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use camshaft_model::run::ItemErrors;
 use camshaft_model::{ExecutionId, Failure, FailureKind, Inquiry, Status, TaskRecord};
 use serde_json::Value;
 
@@ -14,6 +16,22 @@ use crate::rule::AwaitedEvent;
 pub(crate) struct Active {
     pub(crate) record: TaskRecord,
     pub(crate) work: ActiveWork,
+}
+
+impl Active {
+    /// The executions that are under way for it.
+    pub(crate) fn executions(&self) -> Vec<ExecutionId> {
+        match &self.work {
+            ActiveWork::Child(id) => vec![*id],
+            ActiveWork::Items(items) => items.running.values().copied().collect(),
+            ActiveWork::Inquiry(_) | ActiveWork::Event(_) => Vec::new(),
+        }
+    }
+
+    /// Whether it waits for a person or an event.
+    pub(crate) fn waits(&self) -> bool {
+        matches!(self.work, ActiveWork::Inquiry(_) | ActiveWork::Event(_))
+    }
 }
 
 /// What a task that has started is doing.
@@ -146,7 +164,7 @@ pub(crate) struct TaskEnd {
     pub(crate) error: Option<Failure>,
     pub(crate) attempt: u32,
     /// Of a task with items: why each did not complete.
-    pub(crate) errors: Option<Vec<Option<String>>>,
+    pub(crate) errors: Option<ItemErrors>,
 }
 
 impl TaskEnd {
@@ -157,6 +175,15 @@ impl TaskEnd {
             error: None,
             attempt: 1,
             errors: None,
+        }
+    }
+
+    /// Of a task with items: why each did not complete. Of a start that came to no items as many as
+    /// its result has.
+    pub(crate) fn item_errors(&self) -> Cow<'_, [Option<String>]> {
+        match &self.errors {
+            Some(errors) => Cow::Borrowed(errors),
+            None => Cow::Owned(vec![None; self.result.as_array().map_or(0, Vec::len)]),
         }
     }
 

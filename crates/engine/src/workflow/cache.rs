@@ -3,10 +3,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use camshaft_model::run::CachedResult;
+use camshaft_model::run::{CachedResult, ItemErrors};
 use camshaft_model::{Ref, Timestamp};
 use serde_json::Value;
 
+use super::active::TaskEnd;
 use super::weight;
 use crate::expression::sha256_hex;
 
@@ -40,22 +41,27 @@ pub(crate) struct ResultCache {
 #[derive(Debug)]
 struct Kept {
     result: Arc<Value>,
+    item_errors: Option<ItemErrors>,
     expires_at: Timestamp,
     bytes: usize,
 }
 
 impl ResultCache {
-    /// The result of a key, if it is still good.
-    pub(crate) fn get(&self, key: &str, now: Timestamp) -> Option<Arc<Value>> {
-        let kept = self.kept.get(key)?;
-        (kept.expires_at > now).then(|| kept.result.clone())
+    /// The end whose result has a key, if it is still good.
+    pub(crate) fn get(&self, key: &str, now: Timestamp) -> Option<TaskEnd> {
+        let kept = self.kept.get(key).filter(|kept| kept.expires_at > now)?;
+        Some(TaskEnd {
+            errors: kept.item_errors.clone(),
+            ..TaskEnd::completed(kept.result.clone())
+        })
     }
 
     /// Keeps a result, in the place of an earlier one with its key.
     pub(crate) fn put(&mut self, cached: &CachedResult, now: Timestamp) {
         let key: Arc<str> = cached.key.as_str().into();
         self.remove(&key);
-        let bytes = weight::bytes(&cached.result);
+        let messages = cached.item_errors.iter().flatten().flatten();
+        let bytes = weight::bytes(&cached.result) + messages.map(String::len).sum::<usize>();
         if bytes > MAX_CACHED_BYTES {
             return;
         }
@@ -72,6 +78,7 @@ impl ResultCache {
         self.bytes += bytes;
         let kept = Kept {
             result: cached.result.clone(),
+            item_errors: cached.item_errors.clone(),
             expires_at: cached.expires_at,
             bytes,
         };
@@ -97,6 +104,7 @@ mod tests {
         CachedResult {
             key: key.to_owned(),
             result: Arc::new(result),
+            item_errors: None,
             kept_at: NOW,
             expires_at: Timestamp::from_micros(expires_at),
         }
@@ -125,10 +133,12 @@ mod tests {
             &result("a", "x".repeat(MAX_CACHED_BYTES).into(), 2_000),
             NOW,
         );
-        assert_eq!(cache.get("a", NOW), None);
-        assert_eq!(cache.get("b", NOW).as_deref(), Some(&json!(2)));
+        let get =
+            |cache: &ResultCache, key, now| cache.get(key, now).map(|end| (*end.result).clone());
+        assert_eq!(get(&cache, "a", NOW), None);
+        assert_eq!(get(&cache, "b", NOW), Some(json!(2)));
         cache.put(&result("b", json!(3), 3_000), NOW);
-        assert_eq!(cache.get("b", NOW).as_deref(), Some(&json!(3)));
+        assert_eq!(get(&cache, "b", NOW), Some(json!(3)));
         assert_eq!((cache.kept.len(), cache.by_expiry.len()), (1, 1));
     }
 
@@ -145,7 +155,8 @@ mod tests {
         let later = Timestamp::from_micros(1_000_000);
         cache.put(&result("last", json!(null), 2_000_000), later);
         assert_eq!((cache.kept.len(), cache.by_expiry.len()), (1, 1));
-        assert_eq!(cache.get("last", later).as_deref(), Some(&Value::Null));
+        let last = cache.get("last", later).unwrap();
+        assert_eq!(*last.result, Value::Null);
     }
 
     #[test]

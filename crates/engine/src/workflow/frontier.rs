@@ -42,6 +42,8 @@ pub(crate) enum Cause {
     Visits { task: usize },
     /// The run is being cancelled, or its time ran out.
     Outside,
+    /// The run has failed of something that is recorded with it.
+    Recorded,
 }
 
 /// What a lap has come to.
@@ -61,9 +63,9 @@ pub(crate) struct Frontier {
     nodes: Vec<Node>,
     /// Arrivals at tasks that join.
     gathers: BTreeMap<usize, Gather>,
-    /// Tasks that are ready, with the sources of the transitions that made them so, if it were some,
-    /// and they do not join. One entry for each start.
-    waiting: BTreeMap<usize, Vec<Option<usize>>>,
+    /// Tasks that are ready and held, or whose start before has not ended, with the sources of the
+    /// transitions that made them so, if it were some, and they do not join. One entry for each start.
+    waiting: BTreeMap<usize, VecDeque<Option<usize>>>,
     /// Tasks by how far they have come: of the first phase and of the second.
     open: [Open; 2],
     phase: Phase,
@@ -79,8 +81,9 @@ pub(crate) struct Frontier {
 struct Node {
     /// How often it has started.
     visits: u32,
-    /// How many of its starts have not ended.
-    active: u32,
+    /// Whether its latest start has not ended. The next one waits for that, so that there is never
+    /// more than one.
+    active: bool,
     /// How its latest end was, or that it was skipped.
     status: Option<Status>,
     /// Its needs that are neither met nor out of reach.
@@ -125,9 +128,6 @@ impl Frontier {
 
     /// The same lap from what is recorded of it: the tasks that have ended or were skipped, those that
     /// run, and [`arrivals`](Self::arrivals). The steps are what may start and has not.
-    ///
-    /// A retry that keeps tasks of an earlier run begins here too: they are settled, and where they
-    /// had led to has arrived.
     pub(crate) fn restore(
         graph: Arc<Graph>,
         workflow: Arc<Workflow>,
@@ -149,8 +149,8 @@ impl Frontier {
             frontier.notice(task, status);
         }
         for (task, visit) in active {
-            if frontier.count_visits(task, visit) {
-                frontier.nodes[task].active += 1;
+            if frontier.count_visits(task, visit) && !frontier.nodes[task].active {
+                frontier.nodes[task].active = true;
                 frontier.open_of(task).active += 1;
             }
         }
@@ -187,10 +187,10 @@ impl Frontier {
         handled: bool,
     ) -> Vec<Step> {
         let mut steps = Vec::new();
-        let Some(node) = self.nodes.get_mut(task).filter(|node| node.active > 0) else {
+        let Some(node) = self.nodes.get_mut(task).filter(|node| node.active) else {
             return steps;
         };
-        node.active -= 1;
+        node.active = false;
         let first = node.status.replace(status).is_none();
         self.open_of(task).active -= 1;
         self.look(1);
@@ -206,8 +206,17 @@ impl Frontier {
                     self.propagate(task, status, &mut steps);
                 }
                 self.lead(task, taken, &mut steps);
+                self.start_next(task, &mut steps);
             }
         }
+        self.advance(&mut steps);
+        steps
+    }
+
+    /// The run has failed before anything in it could start.
+    pub(crate) fn give_up(&mut self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        self.fail(Cause::Recorded, &mut steps);
         self.advance(&mut steps);
         steps
     }
@@ -277,8 +286,7 @@ impl Frontier {
     pub(crate) fn is_open(&self, task: usize) -> bool {
         let node = self.nodes.get(task);
         let undecided = |node: &Node| node.visits == 0 && node.status.is_none();
-        node.is_some_and(|node| node.active > 0 || undecided(node))
-            || self.waiting.contains_key(&task)
+        node.is_some_and(|node| node.active || undecided(node)) || self.waiting.contains_key(&task)
     }
 
     /// The tasks whose end may start this one by a transition.
@@ -434,21 +442,33 @@ impl Frontier {
         }
     }
 
-    /// A task may start: it does, or is kept while the run is held.
+    /// A task may start: it does, or is kept while the run is held or an earlier start of it goes on.
     fn ready(&mut self, task: usize, source: Option<usize>, steps: &mut Vec<Step>) {
-        if self.held && self.cause != Some(Cause::Outside) {
-            self.waiting.entry(task).or_default().push(source);
-        } else {
-            self.start(task, steps);
-        }
+        self.waiting.entry(task).or_default().push_back(source);
+        self.start_next(task, steps);
     }
 
     fn let_go(&mut self, steps: &mut Vec<Step>) {
-        while let Some((task, starts)) = self.waiting.pop_first() {
-            for _ in starts {
-                self.start(task, steps);
-            }
+        let tasks: Vec<usize> = self.waiting.keys().copied().collect();
+        for task in tasks {
+            self.start_next(task, steps);
         }
+    }
+
+    /// Starts a task for the first thing that made it ready, if nothing keeps it from starting.
+    fn start_next(&mut self, task: usize, steps: &mut Vec<Step>) {
+        let held = self.held && self.cause != Some(Cause::Outside);
+        if held || self.nodes[task].active {
+            return;
+        }
+        let Some(starts) = self.waiting.get_mut(&task) else {
+            return;
+        };
+        starts.pop_front();
+        if starts.is_empty() {
+            self.waiting.remove(&task);
+        }
+        self.start(task, steps);
     }
 
     fn start(&mut self, task: usize, steps: &mut Vec<Step>) {
@@ -461,7 +481,7 @@ impl Frontier {
         }
         let undecided = node.visits == 0;
         node.visits += 1;
-        node.active += 1;
+        node.active = true;
         let visit = node.visits;
         let open = self.open_of(task);
         open.active += 1;

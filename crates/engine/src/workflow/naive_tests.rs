@@ -166,7 +166,8 @@ impl Naive {
                 Entry::Transitions(join) => self.wanted(task, *join) > self.visits(task) as usize,
                 Entry::Needs(_) => open.contains(&task) && self.verdict(task) == Some(true),
             };
-            if start && !held && self.settled_by_planner(task).is_none() {
+            let runs = self.active.iter().any(|active| active.0 == task);
+            if start && !held && !runs && self.settled_by_planner(task).is_none() {
                 let visit = self.visits(task) + 1;
                 self.active.push((task, visit));
                 said.insert((task, Some(visit)));

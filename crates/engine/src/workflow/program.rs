@@ -22,6 +22,7 @@ pub(crate) struct Program {
     pub(crate) output: Option<TemplateTree>,
     pub(crate) tasks: Vec<TaskProgram>,
     pub(crate) readers: Readers,
+    places: HashMap<String, usize>,
 }
 
 /// Names and the templates of their values, in order.
@@ -63,7 +64,9 @@ impl Program {
             .as_ref()
             .map_or_else(BTreeSet::new, TemplateTree::names);
         at_end.extend(until.iter().flat_map(Template::names));
+        let names = workflow.tasks.iter().map(|task| task.name.clone());
         Ok(Self {
+            places: names.zip(0..).collect(),
             readers: Readers::new(&workflow, &tasks, &at_end),
             graph: Arc::new(Graph::new(&workflow)),
             vars: assignments(&workflow.vars, "vars")?,
@@ -72,6 +75,19 @@ impl Program {
             tasks,
             workflow,
         })
+    }
+}
+
+impl Program {
+    /// The place of a task.
+    pub(crate) fn place(&self, name: &str) -> Option<usize> {
+        self.places.get(name).copied()
+    }
+
+    /// A task and its place.
+    pub(crate) fn task(&self, name: &str) -> Option<(usize, &Task)> {
+        let place = self.place(name)?;
+        Some((place, self.workflow.tasks.get(place)?))
     }
 }
 

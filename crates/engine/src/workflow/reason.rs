@@ -35,6 +35,7 @@ impl Cause {
                 )
             }
             Self::Outside => "it was stopped".to_owned(),
+            Self::Recorded => "its error says of what".to_owned(),
         }
     }
 
@@ -42,6 +43,7 @@ impl Cause {
     pub(super) fn skips(&self, workflow: &Workflow) -> String {
         match self {
             Self::Outside => "the run was stopped".to_owned(),
+            Self::Recorded => "the run had failed".to_owned(),
             cause => format!("the run had failed: {}", cause.describe(workflow)),
         }
     }

@@ -143,20 +143,14 @@ impl Run {
 
     /// The executions that are under way for it.
     pub(crate) fn children(&self) -> Vec<ExecutionId> {
-        let of = |active: &Active| match &active.work {
-            ActiveWork::Child(id) => vec![*id],
-            ActiveWork::Items(items) => items.running.values().copied().collect(),
-            ActiveWork::Inquiry(_) | ActiveWork::Event(_) => Vec::new(),
-        };
-        self.active.values().flat_map(of).collect()
+        self.active.values().flat_map(Active::executions).collect()
     }
 
-    /// The tasks that wait for a person or an event.
-    pub(crate) fn waits(&self) -> Vec<usize> {
-        let waits =
-            |active: &Active| matches!(active.work, ActiveWork::Inquiry(_) | ActiveWork::Event(_));
-        let waiting = self.active.iter().filter(|(_, active)| waits(active));
-        waiting.map(|(task, _)| *task).collect()
+    /// The tasks under way that a stop of the run concerns: the first stop spares `finally` tasks.
+    pub(crate) fn stopped_tasks(&self) -> Vec<usize> {
+        let again = self.frontier.cause() == Some(&Cause::Outside);
+        let concerned = |task: &usize| again || self.task(*task).is_none_or(|task| !task.finally);
+        self.active.keys().copied().filter(concerned).collect()
     }
 
     /// Makes the variables that a run begins with.
@@ -288,9 +282,10 @@ impl Run {
     /// # Errors
     /// What it ended as instead, because the run cannot hold its result.
     fn tell(&mut self, task: usize, end: &TaskEnd) -> Result<(), TaskEnd> {
-        let Some(name) = self.task(task).map(|task| task.name.clone()) else {
+        let Some(definition) = self.task(task) else {
             return Ok(());
         };
+        let (name, fans_out) = (definition.name.clone(), definition.items.is_some());
         self.held.release(task);
         let message = end.error.as_ref().map(|error| &error.message);
         let mut without: Entries = vec![
@@ -298,8 +293,8 @@ impl Run {
             ("attempt", Shared::new(&end.attempt)),
             ("error", Shared::new(&message)),
         ];
-        if let Some(errors) = &end.errors {
-            without.push(("errors", Shared::new(errors)));
+        if fans_out {
+            without.push(("errors", Shared::new(&end.item_errors())));
         }
         let Some(witness) = self.witness(task) else {
             self.tasks.set(&name, Shared::map(without));
@@ -461,7 +456,7 @@ impl Run {
                 "task '{}' was started too often: a cycle in the graph does not end",
                 name(*task)
             ),
-            Cause::Outside => "it was stopped".to_owned(),
+            Cause::Outside | Cause::Recorded => cause.describe(&self.program.workflow),
         };
         Ending {
             status: Status::Failed,
@@ -545,7 +540,7 @@ impl Run {
 
     /// The transitions that its record says have arrived.
     pub(crate) fn recorded_arrivals(&self) -> BTreeMap<usize, Vec<usize>> {
-        let place = |name: &String| self.program.workflow.task(name).map(|(task, _)| task);
+        let place = |name: &String| self.program.place(name);
         let recorded = self.record.arrivals.iter();
         recorded
             .filter_map(|(target, sources)| {

@@ -233,6 +233,15 @@ pub enum LargeValues {
     LeaveOut,
 }
 
+/// Of which laps of a run to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Laps {
+    /// Of every lap that has begun.
+    All,
+    /// Of this lap; [`TaskRef::KEPT_LAP`] is what the run keeps of an earlier one.
+    Only(u32),
+}
+
 /// Where a page begins and how long it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageRequest<C> {
@@ -342,6 +351,7 @@ pub trait Store: Send + Sync {
     async fn children(
         &self,
         parent: ExecutionId,
+        laps: Laps,
         page: PageRequest<ExecutionId>,
         large: LargeValues,
     ) -> Result<Vec<Execution>, StoreError>;
@@ -360,6 +370,7 @@ pub trait Store: Send + Sync {
     async fn tasks(
         &self,
         run: ExecutionId,
+        laps: Laps,
         large: LargeValues,
     ) -> Result<Vec<TaskRecord>, StoreError>;
 

@@ -7,7 +7,7 @@ use camshaft_model::run::CachedResult;
 use rusqlite::{Connection, Result, params};
 
 use super::artifact::Source;
-use super::codec;
+use super::codec::{self, json_or_null};
 use super::stage::Large;
 
 /// At most so many results are kept; the one that was kept first goes first.
@@ -26,14 +26,15 @@ pub(super) fn put(connection: &Connection, large: &Large, cached: &CachedResult)
     // A replaced row gets a new number: it is the youngest again.
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO cached_result (key, result, kept_at, expires_at)
-             VALUES (?1, ?2, ?3, ?4)",
+            "INSERT OR REPLACE INTO cached_result (key, result, kept_at, expires_at, item_errors)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
         .execute(params![
             cached.key,
             codec::large_or_null(large, Some(&cached.result))?,
             cached.kept_at.as_micros(),
             cached.expires_at.as_micros(),
+            json_or_null(cached.item_errors.as_ref())?,
         ])?;
     connection
         .prepare_cached(
@@ -54,7 +55,7 @@ pub(super) fn good(
     max_bytes: u64,
 ) -> Result<Vec<CachedResult>> {
     let mut statement = connection.prepare_cached(
-        "SELECT key, result, kept_at, expires_at FROM cached_result
+        "SELECT key, result, kept_at, expires_at, item_errors FROM cached_result
          INDEXED BY cached_result_by_expiry WHERE expires_at > ?1 ORDER BY expires_at DESC, id DESC",
     )?;
     let mut rows = statement.query([now.as_micros()])?;
@@ -72,6 +73,7 @@ pub(super) fn good(
                 result: Arc::new(result.unwrap_or_default()),
                 kept_at: codec::read_time(row, 2)?,
                 expires_at: codec::read_time(row, 3)?,
+                item_errors: codec::read_json(row, 4)?,
             }),
             Err(e) => tracing::warn!(error = %e, key, "a kept result cannot be used"),
         }

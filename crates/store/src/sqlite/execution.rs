@@ -7,7 +7,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use camshaft_model::port::store::{ExecutionFilter, PageRequest, Refusal};
+use camshaft_model::port::store::{ExecutionFilter, Laps, PageRequest, Refusal};
 use camshaft_model::{
     EventId, Execution, ExecutionId, ExecutionSpec, ExecutionState, Origin, Status, TaskRef,
     Transition,
@@ -190,18 +190,25 @@ pub(super) fn children(
     connection: &Connection,
     source: &Source,
     parent: ExecutionId,
+    laps: Laps,
     page: PageRequest<ExecutionId>,
 ) -> Result<Vec<Execution>> {
+    let (first, last) = match laps {
+        Laps::All => (0, u32::MAX),
+        Laps::Only(lap) => (lap, lap),
+    };
     connection
         .prepare_cached(&format!(
             "{SELECT} INDEXED BY execution_by_parent
-             WHERE parent = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
+             WHERE parent = ?1 AND id > ?2 AND lap BETWEEN ?4 AND ?5 ORDER BY id LIMIT ?3"
         ))?
         .query_map(
             params![
                 parent.bytes(),
                 codec::above(page.after.as_ref().map(ExecutionId::bytes)),
-                page.limit
+                page.limit,
+                first,
+                last,
             ],
             |row| read(row, source),
         )?

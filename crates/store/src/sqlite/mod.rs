@@ -35,8 +35,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use camshaft_model::port::store::{
-    Commits, EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter, LargeValues, OnCommit,
-    PackRecord, PageRequest, StepEventFilter, Store, StoreError, Transaction, Violation,
+    Commits, EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter, Laps, LargeValues,
+    OnCommit, PackRecord, PageRequest, StepEventFilter, Store, StoreError, Transaction, Violation,
 };
 use camshaft_model::run::CachedResult;
 use camshaft_model::{
@@ -72,6 +72,7 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/sqlite/03_constraints.sql")),
     M::up(include_str!("../../migrations/sqlite/04_cache_keys.sql")),
     M::up(include_str!("../../migrations/sqlite/05_held_events.sql")),
+    M::up(include_str!("../../migrations/sqlite/06_item_errors.sql")),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
@@ -256,12 +257,13 @@ impl Store for SqliteStore {
     async fn children(
         &self,
         parent: ExecutionId,
+        laps: Laps,
         page: PageRequest<ExecutionId>,
         large: LargeValues,
     ) -> Result<Vec<Execution>, StoreError> {
         let source = Source::of(&self.artifacts, large);
         self.readers
-            .read(move |c| execution::children(c, &source, parent, page))
+            .read(move |c| execution::children(c, &source, parent, laps, page))
             .await
     }
 
@@ -282,10 +284,13 @@ impl Store for SqliteStore {
     async fn tasks(
         &self,
         run: ExecutionId,
+        laps: Laps,
         large: LargeValues,
     ) -> Result<Vec<TaskRecord>, StoreError> {
         let source = Source::of(&self.artifacts, large);
-        self.readers.read(move |c| task::of(c, &source, run)).await
+        self.readers
+            .read(move |c| task::of(c, &source, run, laps))
+            .await
     }
 
     async fn task_result(

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use camshaft_model::port::store::Laps;
 use camshaft_model::{ExecutionId, TaskRecord, TaskRef};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use serde_json::Value;
@@ -25,13 +26,14 @@ pub(super) fn put(
     connection
         .prepare_cached(
             "INSERT INTO task (run, lap, task, visit, status, execution, items, reason, error,
-             result, taken_from, cache_key, awaited, until, started_at, ended_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+             result, taken_from, cache_key, awaited, until, started_at, ended_at, item_errors)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
              ON CONFLICT (run, lap, task, visit) DO UPDATE SET status = excluded.status,
              execution = excluded.execution, items = excluded.items, reason = excluded.reason,
              error = excluded.error, result = excluded.result, taken_from = excluded.taken_from,
              cache_key = excluded.cache_key, awaited = excluded.awaited, until = excluded.until,
-             started_at = excluded.started_at, ended_at = excluded.ended_at",
+             started_at = excluded.started_at, ended_at = excluded.ended_at,
+             item_errors = excluded.item_errors",
         )?
         .execute(params![
             record.run.bytes(),
@@ -50,6 +52,7 @@ pub(super) fn put(
             time(record.until),
             record.started_at.as_micros(),
             time(record.ended_at),
+            json_or_null(record.item_errors.as_ref())?,
         ])
         .map(drop)
 }
@@ -59,14 +62,20 @@ pub(super) fn of(
     connection: &Connection,
     source: &Source,
     run: ExecutionId,
+    laps: Laps,
 ) -> Result<Vec<TaskRecord>> {
+    let (first, last) = match laps {
+        Laps::All => (TaskRef::KEPT_LAP + 1, u32::MAX),
+        Laps::Only(lap) => (lap, lap),
+    };
     connection
         .prepare_cached(
             "SELECT run, lap, (SELECT text FROM name WHERE name.id = task), visit, status,
              execution, items, reason, error, result, taken_from, cache_key, awaited, until,
-             started_at, ended_at FROM task WHERE run = ?1 ORDER BY id",
+             started_at, ended_at, item_errors FROM task
+             WHERE run = ?1 AND lap BETWEEN ?2 AND ?3 ORDER BY id",
         )?
-        .query_map([run.bytes()], |row| read(row, source))?
+        .query_map(params![run.bytes(), first, last], |row| read(row, source))?
         .collect()
 }
 
@@ -91,6 +100,7 @@ fn read(row: &Row<'_>, source: &Source) -> Result<TaskRecord> {
         until: codec::read_time_or_null(row, 13)?,
         started_at: codec::read_time(row, 14)?,
         ended_at: codec::read_time_or_null(row, 15)?,
+        item_errors: codec::read_json(row, 16)?,
     })
 }
 

@@ -52,7 +52,7 @@ macro_rules! store_contract {
             a_transaction_that_cannot_be_stored_fails_alone,
             executions_are_listed_newest_first, events_are_listed_newest_first, enforcements_are_listed_newest_first,
             step_events_are_listed_oldest_first, unfinished_executions_are_found,
-            runs_are_read_back_whole_and_replaced, tasks_keep_the_order_of_their_starts, lists_of_items_are_kept,
+            runs_are_read_back_whole_and_replaced, tasks_keep_the_order_of_their_starts, laps_are_read_apart, lists_of_items_are_kept,
             children_are_read_back_whole_and_listed_oldest_first, ten_thousand_children_are_paged, items_are_counted_by_task_and_status,
             roots_are_listed_without_children, inquiries_are_read_back_whole_and_listed_newest_first,
             inquiries_of_the_runs_below_are_listed_with_those_of_a_run,

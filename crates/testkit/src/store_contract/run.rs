@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camshaft_model::port::store::{
-    Change, ExecutionFilter, InquiryFilter, LargeValues, Outcome, PackRecord, PageRequest, Refusal,
-    Store,
+    Change, ExecutionFilter, InquiryFilter, Laps, LargeValues, Outcome, PackRecord, PageRequest,
+    Refusal, Store,
 };
 use camshaft_model::run::{CachedResult, Ending};
 use camshaft_model::{
@@ -102,7 +102,13 @@ pub async fn tasks_keep_the_order_of_their_starts(home: &impl Home) {
     for task in [&tasks[0], &elsewhere, &tasks[1], &tasks[2], &tasks[3]] {
         apply(&*store, vec![put_task(task)]).await;
     }
-    assert_eq!(store.tasks(run, LargeValues::Read).await.unwrap(), tasks);
+    assert_eq!(
+        store
+            .tasks(run, Laps::All, LargeValues::Read)
+            .await
+            .unwrap(),
+        tasks
+    );
 
     tasks[0] = TaskRecord {
         status: Status::Failed,
@@ -113,6 +119,7 @@ pub async fn tasks_keep_the_order_of_their_starts(home: &impl Home) {
         result: Some(Arc::new(Value::Null)),
         taken_from: Some(TakenFrom::Run { of: other }),
         cache_key: Some("demo.etl/zeta/“k”\n".into()),
+        item_errors: Some(vec![None, Some("“why”\n".into())]),
         awaited: Some(json!({"trigger": "core.webhook", "criteria": []})),
         until: Some(maker.now()),
         started_at: maker.now(),
@@ -129,20 +136,102 @@ pub async fn tasks_keep_the_order_of_their_starts(home: &impl Home) {
     )
     .await;
     tasks.push(late);
-    assert_eq!(store.tasks(run, LargeValues::Read).await.unwrap(), tasks);
     assert_eq!(
-        store.tasks(other, LargeValues::Read).await.unwrap(),
+        store
+            .tasks(run, Laps::All, LargeValues::Read)
+            .await
+            .unwrap(),
+        tasks
+    );
+    assert_eq!(
+        store
+            .tasks(other, Laps::All, LargeValues::Read)
+            .await
+            .unwrap(),
         [elsewhere]
     );
     drop(store);
     let store = home.open();
-    assert_eq!(store.tasks(run, LargeValues::Read).await.unwrap(), tasks);
+    assert_eq!(
+        store
+            .tasks(run, Laps::All, LargeValues::Read)
+            .await
+            .unwrap(),
+        tasks
+    );
     // What is filled may be emptied again.
     tasks[0] = maker.task(run, "zeta", 1, 1);
     apply(&*store, vec![put_task(&tasks[0])]).await;
-    assert_eq!(store.tasks(run, LargeValues::Read).await.unwrap(), tasks);
+    assert_eq!(
+        store
+            .tasks(run, Laps::All, LargeValues::Read)
+            .await
+            .unwrap(),
+        tasks
+    );
     let unknown = ExecutionId::new(maker.uuid());
-    assert_eq!(store.tasks(unknown, LargeValues::Read).await.unwrap(), []);
+    assert_eq!(
+        store
+            .tasks(unknown, Laps::All, LargeValues::Read)
+            .await
+            .unwrap(),
+        []
+    );
+}
+
+/// A lap is read alone, and what a run keeps of an earlier one only if it is asked for.
+pub async fn laps_are_read_apart(home: &impl Home) {
+    let (store, maker) = (home.open(), Maker::new(64));
+    let parent = maker.waiting();
+    let run = parent.spec.id;
+    let mut changes = vec![insert(&parent)];
+    let mut tasks = Vec::new();
+    let mut children = Vec::new();
+    for lap in [2, TaskRef::KEPT_LAP, 1, 3] {
+        let task = maker.task(run, "zeta", lap, 1);
+        changes.push(put_task(&task));
+        tasks.push(task);
+        if lap == TaskRef::KEPT_LAP {
+            continue;
+        }
+        for item in 0..3 {
+            let mut child = maker.child(&parent, "zeta", Some(item));
+            let spec = Arc::make_mut(&mut child.spec);
+            spec.task.as_mut().unwrap().lap = lap;
+            changes.push(insert(&child));
+            children.push(child);
+        }
+    }
+    apply(&*store, changes).await;
+    let large = LargeValues::Read;
+    for lap in 0..5 {
+        let of_lap = |task: &TaskRef| task.lap == lap;
+        let read = store.tasks(run, Laps::Only(lap), large).await.unwrap();
+        let expected = tasks.iter().filter(|task| of_lap(&task.task));
+        assert_eq!(read, expected.cloned().collect::<Vec<_>>());
+
+        let mut expected = children.clone();
+        expected.retain(|child| child.spec.task.as_ref().is_some_and(of_lap));
+        let mut read: Vec<Execution> = Vec::new();
+        loop {
+            let page = PageRequest {
+                after: read.last().map(|child| child.spec.id),
+                limit: 2,
+            };
+            let more = store.children(run, Laps::Only(lap), page, large).await;
+            let more = more.unwrap();
+            if more.is_empty() {
+                break;
+            }
+            read.extend(more);
+        }
+        assert_eq!(read, expected);
+    }
+    let all = store.tasks(run, Laps::All, large).await.unwrap();
+    tasks.retain(|task| task.task.lap != TaskRef::KEPT_LAP);
+    assert_eq!(all, tasks);
+    let all = store.children(run, Laps::All, first(9), large).await;
+    assert_eq!(all.unwrap(), children);
 }
 
 /// Each start of a task has its own list, which may be replaced.
@@ -200,17 +289,17 @@ pub async fn children_are_read_back_whole_and_listed_oldest_first(home: &impl Ho
     }
     assert_eq!(children[0].spec.origin, Origin::Workflow);
     let listed = store
-        .children(parent.spec.id, first(9), LargeValues::Read)
+        .children(parent.spec.id, Laps::All, first(9), LargeValues::Read)
         .await
         .unwrap();
     assert_eq!(listed, children);
     let below = store
-        .children(children[0].spec.id, first(9), LargeValues::Read)
+        .children(children[0].spec.id, Laps::All, first(9), LargeValues::Read)
         .await
         .unwrap();
     assert_eq!(below, [grandchild]);
     let none = store
-        .children(stranger.spec.id, first(9), LargeValues::Read)
+        .children(stranger.spec.id, Laps::All, first(9), LargeValues::Read)
         .await
         .unwrap();
     assert_eq!(none, []);
@@ -239,7 +328,7 @@ pub async fn ten_thousand_children_are_paged(home: &impl Home) {
             limit: 999,
         };
         let children = store
-            .children(parent.spec.id, page, LargeValues::Read)
+            .children(parent.spec.id, Laps::All, page, LargeValues::Read)
             .await
             .unwrap();
         if children.is_empty() {
@@ -455,6 +544,7 @@ pub async fn cached_results_expire_and_the_oldest_go_first(home: &impl Home) {
     let result = |key: String, secs: u64| CachedResult {
         key,
         result: Arc::new(Value::Null),
+        item_errors: None,
         kept_at: maker.now(),
         expires_at: maker.now() + Duration::from_secs(secs),
     };
@@ -583,7 +673,10 @@ pub async fn a_completion_is_stored_whole_or_not_at_all(home: &impl Home) {
     );
     assert_eq!(store.execution(next.spec.id).await.unwrap(), None);
     assert_eq!(store.run(execution).await.unwrap(), Some(run));
-    let tasks = store.tasks(execution, LargeValues::Read).await.unwrap();
+    let tasks = store
+        .tasks(execution, Laps::All, LargeValues::Read)
+        .await
+        .unwrap();
     assert_eq!(tasks, std::slice::from_ref(&started));
     let items = store.task_items(execution, started.task.clone());
     assert_eq!(items.await.unwrap(), None);
@@ -593,12 +686,15 @@ pub async fn a_completion_is_stored_whole_or_not_at_all(home: &impl Home) {
     // The same with a move that applies is stored whole, names that were taken back included.
     let number = apply(&*store, changes(&parent)).await;
     assert_eq!(store.run(execution).await.unwrap(), Some(after.clone()));
-    let tasks = store.tasks(execution, LargeValues::Read).await.unwrap();
+    let tasks = store
+        .tasks(execution, Laps::All, LargeValues::Read)
+        .await
+        .unwrap();
     assert_eq!(tasks[0], ended);
     assert_eq!(tasks[1].task.name, "only named here");
     assert_eq!(store.inquiry(asked.id).await.unwrap(), Some(asked.clone()));
     let listed = store
-        .children(execution, first(9), LargeValues::Read)
+        .children(execution, Laps::All, first(9), LargeValues::Read)
         .await
         .unwrap();
     assert_eq!(listed.len(), 2);

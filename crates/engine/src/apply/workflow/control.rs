@@ -3,8 +3,8 @@
 use camshaft_model::port::store::Change;
 use camshaft_model::run::Ending;
 use camshaft_model::{
-    ErrorCode, ExecutionId, ExecutionState, Failure, FailureKind, Object, Status, StepEventType,
-    Transition,
+    ErrorCode, ExecutionId, ExecutionState, Failure, FailureKind, Object, RunRecord, Status,
+    StepEventType, Transition,
 };
 
 use crate::decision::{Decision, Unit};
@@ -52,7 +52,8 @@ impl State {
         self.stop_run(id, ending, unit, decision, context);
     }
 
-    /// Lets nothing new start in a run but `finally` tasks, and stops what runs.
+    /// Lets nothing new start in a run but `finally` tasks, and stops what runs. Those of them that run
+    /// already go on, unless the run was stopped before.
     fn stop_run(
         &mut self,
         id: ExecutionId,
@@ -70,17 +71,22 @@ impl State {
         if let Some(at) = run.record.next_lap_at.take() {
             self.alarms.remove(&(at, Alarm::Lap(id)));
         }
-        for active in run.active.values_mut() {
+        let stopped = run.stopped_tasks();
+        let mut children = Vec::new();
+        for task in &stopped {
+            let Some(active) = run.active.get_mut(task) else {
+                continue;
+            };
+            children.extend(active.executions());
             if let ActiveWork::Items(fan) = &mut active.work {
                 fan.fanout.close();
             }
         }
-        let children = run.children();
         // A run that is paused is stopped all the same, and its last tasks are not held.
         run.record.paused = false;
         let mut steps = run.frontier.stop();
         steps.extend(run.frontier.release());
-        steps.extend(self.end_waits(id, &mut unit, context));
+        steps.extend(self.end_waits(id, &stopped, &mut unit, context));
         self.advance(id, steps, &mut unit, decision, context);
         decision.units.push(unit);
         for child in children {
@@ -114,20 +120,12 @@ impl State {
                 self.stop_run(id, ending, Unit::default(), decision, context);
             }
             Alarm::Lap(id) => {
-                let Some(run) = self.runs.get_mut(&id) else {
+                let Some(mut run) = self.runs.remove(&id) else {
                     return;
                 };
-                run.turn();
                 let mut unit = Unit::default();
-                run.announce_cycle(&mut unit, context);
-                let held = self.is_held(id);
-                let Some(run) = self.runs.get_mut(&id) else {
-                    return;
-                };
-                if held {
-                    run.frontier.hold();
-                }
-                let steps = run.frontier.begin();
+                let steps = self.next_lap(&mut run, &mut unit, context);
+                self.runs.insert(id, run);
                 self.advance(id, steps, &mut unit, decision, context);
                 decision.units.push(unit);
             }
@@ -135,12 +133,14 @@ impl State {
     }
 
     /// Whether a run, or one above it, is paused.
-    pub(super) fn is_held(&self, id: ExecutionId) -> bool {
-        self.runs.get(&id).is_some_and(Run::is_paused)
-            || self
-                .live
-                .get(&id)
-                .is_some_and(|live| self.paused_by(live).is_some())
+    pub(super) fn holds(&self, run: &Run) -> bool {
+        run.is_paused() || self.is_held_above(run.id())
+    }
+
+    /// Whether a run above an execution is paused.
+    fn is_held_above(&self, id: ExecutionId) -> bool {
+        let live = self.live.get(&id);
+        live.is_some_and(|live| self.paused_by(live).is_some())
     }
 
     /// Holds a run and the runs below it.
@@ -152,18 +152,18 @@ impl State {
         id: ExecutionId,
         context: &Context<'_>,
     ) -> Result<Decision, ControlError> {
-        let run = self.runs.get_mut(&id).ok_or_else(|| not_under_way(id))?;
         let mut decision = Decision::default();
-        if run.record.ending.is_some() {
+        let is_ending = |run: &Run| run.record.ending.is_some();
+        if self.runs.get(&id).is_some_and(is_ending) {
             return Err(ControlError::new(
                 ErrorCode::Conflict,
                 format!("{id} is ending; what has failed or was stopped cannot be paused"),
             ));
         }
-        if run.record.paused {
+        let record = self.run_record(id).ok_or_else(|| not_under_way(id))?;
+        if std::mem::replace(&mut record.paused, true) {
             return Ok(decision);
         }
-        run.record.paused = true;
         let below = self.below(id);
         for execution in &below {
             if let Some(run) = self.runs.get_mut(execution) {
@@ -189,15 +189,15 @@ impl State {
         id: ExecutionId,
         context: &Context<'_>,
     ) -> Result<Decision, ControlError> {
-        let run = self.runs.get_mut(&id).ok_or_else(|| not_under_way(id))?;
         let mut decision = Decision::default();
-        if !run.record.paused {
+        let record = self.run_record(id).ok_or_else(|| not_under_way(id))?;
+        if !std::mem::replace(&mut record.paused, false) {
             return Ok(decision);
         }
-        run.record.paused = false;
         let mut unit = self.note_pause(id, false, context);
         for execution in self.below(id) {
-            if self.is_held(execution) {
+            let is_paused = self.runs.get(&execution).is_some_and(Run::is_paused);
+            if is_paused || self.is_held_above(execution) {
                 continue;
             }
             let steps: Vec<Step> = self
@@ -231,11 +231,17 @@ impl State {
         found
     }
 
+    /// What is recorded of a run that has not ended.
+    fn run_record(&mut self, id: ExecutionId) -> Option<&mut RunRecord> {
+        let run = self.runs.get_mut(&id).map(|run| &mut run.record);
+        run.or_else(|| self.between.get_mut(&id))
+    }
+
     fn note_pause(&self, id: ExecutionId, paused: bool, context: &Context<'_>) -> Unit {
         let mut unit = Unit::default();
-        if let Some(run) = self.runs.get(&id) {
-            unit.changes
-                .push(Change::PutRun(Box::new(run.record.clone())));
+        let run = self.runs.get(&id).map(|run| &run.record);
+        if let Some(record) = run.or_else(|| self.between.get(&id)) {
+            unit.changes.push(Change::PutRun(Box::new(record.clone())));
         }
         if let Some(live) = self.live.get(&id) {
             let payload = Object::from_iter([("paused".to_owned(), paused.into())]);

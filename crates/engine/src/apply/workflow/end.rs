@@ -7,7 +7,7 @@ use camshaft_model::{Execution, ExecutionId, Object, Status, StepEventType, Task
 use super::start::Ended;
 use crate::decision::{Decision, Unit};
 use crate::state::{Context, State};
-use crate::workflow::{ActiveWork, Run, Step, TaskEnd, truth};
+use crate::workflow::{Active, ActiveWork, Run, Step, TaskEnd, item_error, truth};
 
 impl State {
     /// Takes the end of an execution into the run that it was a part of.
@@ -24,7 +24,7 @@ impl State {
         let Some(mut run) = self.runs.remove(&parent) else {
             return;
         };
-        let task = run.program.workflow.task(&place.name).map(|(task, _)| task);
+        let task = run.program.place(&place.name);
         let current = task.filter(|_| place.lap == run.record.lap);
         let ended = current.and_then(|task| {
             let end = self.child_end(&mut run, task, child, unit, context)?;
@@ -47,6 +47,7 @@ impl State {
         context: &Context<'_>,
     ) -> Option<TaskEnd> {
         let state = &child.state;
+        let item = child.spec.task.as_ref().and_then(|place| place.item);
         let mut active = run.active.remove(&task)?;
         let end = match &mut active.work {
             ActiveWork::Child(id) if *id == child.spec.id => Some(TaskEnd {
@@ -56,12 +57,11 @@ impl State {
                 attempt: state.attempt,
                 errors: None,
             }),
-            ActiveWork::Items(fan) => {
-                let item = child.spec.task.as_ref().and_then(|place| place.item)?;
-                let error = (state.status != Status::Completed).then(|| {
-                    let error = state.error.as_ref();
-                    error.map_or_else(|| state.status.to_string(), |e| e.message.clone())
-                });
+            ActiveWork::Items(fan)
+                if let Some(item) = item
+                    && fan.running.get(&item) == Some(&child.spec.id) =>
+            {
+                let error = item_error(state);
                 if state.status == Status::Cancelled {
                     fan.cancelled |= run.record.ending.is_some();
                 }
@@ -120,6 +120,9 @@ impl State {
         record.status = end.status;
         record.error.clone_from(&end.error);
         record.ended_at = Some(context.now);
+        if record.taken_from.is_some() {
+            record.item_errors.clone_from(&end.errors);
+        }
         let has_execution = record.execution.is_some() || record.items.is_some();
         if !has_execution && end.status == Status::Completed {
             record.result = Some(end.result.clone());
@@ -149,6 +152,7 @@ impl State {
         let cached = CachedResult {
             key,
             result: end.result.clone(),
+            item_errors: end.errors.clone(),
             kept_at: context.now,
             expires_at: context.now + cache.ttl,
         };
@@ -156,10 +160,11 @@ impl State {
         unit.changes.push(Change::PutCached(Box::new(cached)));
     }
 
-    /// Settles every wait of a run for a person or an event, because the run is stopped.
+    /// Settles what of these tasks waits for a person or an event, because the run is stopped.
     pub(super) fn end_waits(
         &mut self,
         id: ExecutionId,
+        tasks: &[usize],
         unit: &mut Unit,
         context: &Context<'_>,
     ) -> Vec<Step> {
@@ -167,7 +172,10 @@ impl State {
             return Vec::new();
         };
         let mut steps = Vec::new();
-        for task in run.waits() {
+        for task in tasks.iter().copied() {
+            if !run.active.get(&task).is_some_and(Active::waits) {
+                continue;
+            }
             let end = TaskEnd::ended(
                 Status::Cancelled,
                 camshaft_model::FailureKind::Cancelled,

@@ -12,12 +12,13 @@ mod start;
 mod wait;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use camshaft_model::port::store::Change;
 use camshaft_model::run::Ending;
 use camshaft_model::{
     Attempt, ExecutionId, ExecutionState, Object, Output, RunRecord, Status, StepEventDraft,
-    StepEventType, StepScope, TaskRecord, TaskRef, Transition,
+    StepEventType, StepScope, TaskRecord, TaskRef, Timestamp, Transition,
 };
 
 pub(crate) use restore::{Absent, ResultPlace, RunRows, Taken};
@@ -27,6 +28,9 @@ use crate::decision::{Decision, Unit};
 use crate::retry;
 use crate::state::{Context, State};
 use crate::workflow::{self, Alarm, Beginning, Lap, NextLap, Run, Step, TaskEnd};
+
+/// A run that takes so many steps in one decision begins its next lap in another one.
+const STEPS_AT_ONCE: usize = 1_000;
 
 impl State {
     /// Starts a run that was admitted: it takes no slot, and waits for its tasks from the first
@@ -58,6 +62,7 @@ impl State {
                 return;
             }
         };
+        self.between.remove(&id);
         live.lap += 1;
         let record = workflow::first_record(id, live.lap);
         self.set_state(id, state);
@@ -118,7 +123,7 @@ impl State {
                     status: Status::Failed,
                     error,
                 });
-                run.frontier.stop()
+                run.frontier.give_up()
             }
         };
         self.runs.insert(id, run);
@@ -159,8 +164,10 @@ impl State {
             return;
         };
         let mut queue = VecDeque::from(steps);
+        let mut taken = 0;
         let end = loop {
             while let Some(step) = queue.pop_front() {
+                taken += 1;
                 match step {
                     Step::Skip { task, reason } => run.skip(task, reason, unit, context),
                     Step::Start { task, visit } => {
@@ -173,10 +180,14 @@ impl State {
             }
             match self.lap_end(&mut run, context) {
                 LapEnd::Open => break None,
+                LapEnd::Again if taken < STEPS_AT_ONCE => {
+                    queue.extend(self.next_lap(&mut run, unit, context));
+                }
+                // Others have their turn in between. An alarm of this very instant would belong to
+                // the same decision.
                 LapEnd::Again => {
-                    run.turn();
-                    run.announce_cycle(unit, context);
-                    queue.extend(run.frontier.begin());
+                    self.rest_until(&mut run, context.now + Duration::from_micros(1));
+                    break None;
                 }
                 LapEnd::Over(status, end) => break Some((status, end)),
             }
@@ -192,6 +203,25 @@ impl State {
         if let Some((status, end)) = end {
             self.conclude(id, status, end, unit, decision, context);
         }
+    }
+
+    /// Begins the next lap of a run, which starts nothing while the run is held.
+    fn next_lap(&mut self, run: &mut Run, unit: &mut Unit, context: &Context<'_>) -> Vec<Step> {
+        run.turn();
+        if let Some(live) = self.live.get_mut(&run.id()) {
+            live.lap = run.record.lap;
+        }
+        run.announce_cycle(unit, context);
+        if self.holds(run) {
+            run.frontier.hold();
+        }
+        run.frontier.begin()
+    }
+
+    fn rest_until(&mut self, run: &mut Run, at: Timestamp) {
+        run.record.next_lap_at = Some(at);
+        run.dirty = true;
+        self.alarms.insert((at, Alarm::Lap(run.id())));
     }
 
     /// What the run does now that no step is left.
@@ -214,10 +244,7 @@ impl State {
                     if delay.is_zero() {
                         return LapEnd::Again;
                     }
-                    let at = context.now + delay;
-                    run.record.next_lap_at = Some(at);
-                    run.dirty = true;
-                    self.alarms.insert((at, Alarm::Lap(run.id())));
+                    self.rest_until(run, context.now + delay);
                     return LapEnd::Open;
                 }
             },
@@ -264,7 +291,10 @@ impl State {
             output_lost: None,
         })));
         if !completed && !cancelled && retry::allows(&live.action.retry, state.attempt, status) {
-            self.forget_run(id);
+            // What it keeps of an earlier run and whether it is paused hold for the next attempt too.
+            if let Some(run) = self.leave_run(id) {
+                self.between.insert(id, run.record);
+            }
             self.request_next_attempt(id, state, false, unit, context);
         } else {
             let ended = match status {
@@ -283,9 +313,13 @@ impl State {
     /// Forgets a run and everything that it looks forward to.
     pub(crate) fn forget_run(&mut self, id: ExecutionId) {
         self.kept.remove(&id);
-        let Some(run) = self.runs.remove(&id) else {
-            return;
-        };
+        self.between.remove(&id);
+        self.leave_run(id);
+    }
+
+    /// Takes a run whose attempt is over out of the state.
+    fn leave_run(&mut self, id: ExecutionId) -> Option<Run> {
+        let run = self.runs.remove(&id)?;
         if let Some(at) = run.deadline {
             self.alarms.remove(&(at, Alarm::Deadline(id)));
         }
@@ -295,6 +329,7 @@ impl State {
         for (task, active) in &run.active {
             self.forget_wait(id, *task, active);
         }
+        Some(run)
     }
 }
 
@@ -312,7 +347,7 @@ enum LapEnd {
 fn end_payload(
     status: Status,
     error: Option<&camshaft_model::Failure>,
-    started_at: Option<camshaft_model::Timestamp>,
+    started_at: Option<Timestamp>,
     context: &Context<'_>,
 ) -> Object {
     let mut payload = Object::new();

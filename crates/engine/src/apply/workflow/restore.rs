@@ -5,26 +5,27 @@ use std::sync::Arc;
 
 use camshaft_model::definition::workflow::{Task, Work};
 use camshaft_model::port::store::Change;
-use camshaft_model::{
-    Execution, ExecutionId, Inquiry, RunRecord, Status, TakenFrom, TaskRecord, TaskRef,
-};
+use camshaft_model::{Execution, ExecutionId, Inquiry, RunRecord, Status, TaskRecord, TaskRef};
 use serde_json::Value;
 
 use crate::decision::{Decision, Unit};
 use crate::state::{Context, State};
 use crate::workflow::{
-    self, Active, ActiveItems, ActiveWork, Alarm, Cause, Fanout, Frontier, Kept, Run, Step, TaskEnd,
+    self, Active, ActiveItems, ActiveWork, Alarm, Cause, Fanout, Frontier, Kept, NEVER_MADE, Run,
+    Step, TaskEnd, item_error,
 };
 
 /// Everything that is recorded of a run that has not ended. Results may be left out.
 #[derive(Debug, Clone)]
 pub(crate) struct RunRows {
     pub(crate) record: RunRecord,
-    /// In the order in which they started.
+    /// What it keeps of an earlier run.
+    pub(crate) kept: Vec<TaskRecord>,
+    /// Those of its lap, in the order in which they started.
     pub(crate) tasks: Vec<TaskRecord>,
     /// The lists of the tasks that fan out and have not ended.
     pub(crate) items: Vec<(TaskRef, Arc<Value>)>,
-    /// Its executions, oldest first, ended or not.
+    /// The executions of its lap, oldest first, ended or not.
     pub(crate) children: Vec<Execution>,
     /// Its open questions.
     pub(crate) inquiries: Vec<Inquiry>,
@@ -66,41 +67,43 @@ impl State {
     ///
     /// # Errors
     /// Its definition is gone.
-    pub(crate) fn take_run(&mut self, rows: RunRows) -> Result<Taken, String> {
+    pub(crate) fn take_run(&mut self, mut rows: RunRows) -> Result<Taken, String> {
         let id = rows.record.execution;
-        let lap = rows.record.lap;
         let waits = self
             .live
             .get(&id)
             .is_some_and(|live| live.state.status == Status::Requested);
         if let Some(live) = self.live.get_mut(&id) {
-            live.lap = lap;
+            live.lap = rows.record.lap;
+        }
+        let kept = std::mem::take(&mut rows.kept).into_iter();
+        let kept: Kept = kept.map(|task| (task.task.name.clone(), task)).collect();
+        let absent = kept.values().filter(|record| record.result.is_none());
+        let mut absent: Vec<Absent> = absent.map(|record| Absent::of_record(id, record)).collect();
+        if !kept.is_empty() {
+            self.kept.insert(id, kept.clone());
         }
         if waits {
-            let kept: Kept = rows
-                .tasks
-                .into_iter()
-                .filter(|task| matches!(task.taken_from, Some(TakenFrom::Run { .. })))
-                .map(|task| (task.task.name.clone(), task))
-                .collect();
-            let absent = kept.values().filter(|record| record.result.is_none());
-            let absent = absent.map(|record| Absent::of_record(id, record)).collect();
-            if !kept.is_empty() {
-                self.kept.insert(id, kept);
-            }
+            self.between.insert(id, rows.record);
             return Ok(Taken {
                 absent,
                 ..Taken::default()
             });
         }
         let mut run = self.new_run(rows.record.clone())?;
+        if run.record.cycle == 1 {
+            run.kept = kept;
+            for record in &rows.tasks {
+                run.kept.remove(&record.task.name);
+            }
+        }
         let program = run.program.clone();
-        let mut past = Past::new(rows, lap);
+        let mut past = Past::new(rows);
         let mut settled = Vec::new();
         let mut active = Vec::new();
         let mut ends: BTreeMap<usize, (TaskRecord, TaskEnd)> = BTreeMap::new();
         for record in std::mem::take(&mut past.tasks) {
-            let Some((task, definition)) = program.workflow.task(&record.task.name) else {
+            let Some((task, definition)) = program.task(&record.task.name) else {
                 continue;
             };
             if record.status.is_terminal() {
@@ -116,8 +119,15 @@ impl State {
             }
         }
         let arrivals = run.recorded_arrivals();
-        let cause = run.record.ending.as_ref().map(|_| Cause::Outside);
-        let held = run.is_paused() || self.is_held(id);
+        let cause = run
+            .record
+            .ending
+            .as_ref()
+            .map(|ending| match ending.status {
+                Status::Failed => Cause::Recorded,
+                _ => Cause::Outside,
+            });
+        let held = self.holds(&run);
         let (frontier, steps) = Frontier::restore(
             run.program.graph.clone(),
             run.program.workflow.clone(),
@@ -129,7 +139,6 @@ impl State {
         );
         run.frontier = frontier;
         run.dirty = false;
-        let mut absent = Vec::new();
         for (task, (record, end)) in ends {
             let is_completed = end.status == Status::Completed;
             run.end_known(task, end);
@@ -169,14 +178,19 @@ impl State {
                 }
             }
         }
-        let Some(run) = self.runs.get_mut(&id) else {
-            let kept = self.kept.get_mut(&id);
-            if let Some(record) = kept.and_then(|kept| kept.get_mut(&place.name)) {
-                record.result = whole;
+        if place.lap == TaskRef::KEPT_LAP {
+            let run = self.runs.get_mut(&id).map(|run| &mut run.kept);
+            for kept in self.kept.get_mut(&id).into_iter().chain(run) {
+                if let Some(record) = kept.get_mut(&place.name) {
+                    record.result.clone_from(&whole);
+                }
             }
             return;
+        }
+        let Some(run) = self.runs.get_mut(&id) else {
+            return;
         };
-        let Some((task, _)) = run.program.clone().workflow.task(&place.name) else {
+        let Some(task) = run.program.place(&place.name) else {
             return;
         };
         match run.active.get_mut(&task).map(|active| &mut active.work) {
@@ -208,10 +222,11 @@ impl State {
         for task in kept.values_mut() {
             task.run = id;
         }
-        let record = workflow::first_record(id, 0);
-        unit.changes.push(Change::PutRun(Box::new(record)));
+        let record = workflow::first_record(id, TaskRef::KEPT_LAP);
+        unit.changes.push(Change::PutRun(Box::new(record.clone())));
         let tasks = kept.values().cloned().map(Box::new);
         unit.changes.extend(tasks.map(Change::PutTask));
+        self.between.insert(id, record);
         self.kept.insert(id, kept);
     }
 
@@ -308,11 +323,11 @@ struct Past {
 }
 
 impl Past {
-    fn new(rows: RunRows, lap: u32) -> Self {
+    fn new(rows: RunRows) -> Self {
         let mut single = HashMap::new();
         let mut of_items: HashMap<TaskRef, Vec<Execution>> = HashMap::new();
         for child in rows.children {
-            let Some(place) = child.spec.task.clone().filter(|place| place.lap == lap) else {
+            let Some(place) = child.spec.task.clone() else {
                 continue;
             };
             if place.item.is_some() {
@@ -325,9 +340,8 @@ impl Past {
                 single.insert(child.spec.id, child);
             }
         }
-        let tasks = rows.tasks.into_iter();
         Self {
-            tasks: tasks.filter(|task| task.task.lap == lap).collect(),
+            tasks: rows.tasks,
             items: rows.items,
             inquiries: rows.inquiries,
             single,
@@ -342,7 +356,7 @@ impl Past {
             result: record.result.clone().unwrap_or_default(),
             error: record.error.clone(),
             attempt: u32::from(record.status != Status::Skipped),
-            errors: None,
+            errors: record.item_errors.clone(),
         };
         if let Some(child) = record.execution.and_then(|id| self.single.get(&id)) {
             return TaskEnd {
@@ -394,21 +408,16 @@ impl Past {
         let ended = ended.chain(never.iter().map(|item| (*item, false)));
         let fanout = Fanout::restore(total, declared, ended, running);
         let mut fan = ActiveItems::new(fanout, items, is_read);
-        let unknown = |item: &u32| (*item, "its parameters could not be made".to_owned());
+        let unknown = |item: &u32| (*item, NEVER_MADE.to_owned());
         fan.errors = never.iter().map(unknown).collect();
         for child in children {
             let Some(item) = place(child) else { continue };
-            let status = child.state.status;
-            if !status.is_terminal() {
+            if !child.state.status.is_terminal() {
                 fan.running.insert(item, child.spec.id);
-            } else if status == Status::Completed {
-                if let Some(result) = child.state.result.clone().filter(|_| is_read) {
-                    fan.take_result(item, result);
-                }
-            } else {
-                let error = child.state.error.as_ref();
-                let message = error.map_or_else(|| status.to_string(), |e| e.message.clone());
+            } else if let Some(message) = item_error(&child.state) {
                 fan.errors.insert(item, message);
+            } else if let Some(result) = child.state.result.clone().filter(|_| is_read) {
+                fan.take_result(item, result);
             }
         }
         Some(fan)

@@ -67,7 +67,10 @@ impl State {
         if let Some(kept) = run.kept.remove(&record.task.name) {
             record.taken_from = kept.taken_from;
             let result = kept.result.unwrap_or_default();
-            return Err(Box::new(TaskEnd::completed(result)));
+            return Err(Box::new(TaskEnd {
+                errors: kept.item_errors,
+                ..TaskEnd::completed(result)
+            }));
         }
         let when = run
             .program
@@ -109,9 +112,9 @@ impl State {
             }
         };
         let key = cache::key(&run.spec.action, name, text);
-        if let Some(result) = self.cache.get(&key, context.now) {
+        if let Some(end) = self.cache.get(&key, context.now) {
             record.taken_from = Some(TakenFrom::Cache);
-            return Err(Box::new(TaskEnd::completed(result)));
+            return Err(Box::new(end));
         }
         record.cache_key = Some(key);
         Ok(())

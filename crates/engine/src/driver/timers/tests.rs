@@ -9,8 +9,9 @@ use camshaft_model::definition::TriggerKind;
 use camshaft_model::port::clock::Clock;
 use camshaft_model::port::sensor::{Accepted, Intake, IntakeError, SensorHost, SensorSpec};
 use camshaft_model::port::store::{
-    Change, EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter, LargeValues, OnCommit,
-    Outcome, PackRecord, PageRequest, StepEventFilter, Store, StoreError, Transaction, Violation,
+    Change, EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter, Laps, LargeValues,
+    OnCommit, Outcome, PackRecord, PageRequest, StepEventFilter, Store, StoreError, Transaction,
+    Violation,
 };
 use camshaft_model::run::CachedResult;
 use camshaft_model::{
@@ -147,6 +148,7 @@ impl Store for World {
     async fn children(
         &self,
         _: ExecutionId,
+        _: Laps,
         _: PageRequest<ExecutionId>,
         _: LargeValues,
     ) -> Result<Vec<Execution>, StoreError> {
@@ -161,7 +163,12 @@ impl Store for World {
     async fn task_result(&self, _: ExecutionId, _: TaskRef) -> Result<Option<Value>, StoreError> {
         unreachable!()
     }
-    async fn tasks(&self, _: ExecutionId, _: LargeValues) -> Result<Vec<TaskRecord>, StoreError> {
+    async fn tasks(
+        &self,
+        _: ExecutionId,
+        _: Laps,
+        _: LargeValues,
+    ) -> Result<Vec<TaskRecord>, StoreError> {
         unreachable!()
     }
     async fn task_items(&self, _: ExecutionId, _: TaskRef) -> Result<Option<Value>, StoreError> {
