@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use camshaft::embed::{Builder, Context, Embedded, Error, ErrorCode, Json, Run, Workflow};
+use camshaft::embed::{
+    Builder, Context, Embedded, Error, ErrorCode, Json, Question, Run, Workflow,
+};
 use camshaft::inputs;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -208,5 +210,29 @@ async fn a_program_that_starts_without_functions_fails_their_tasks_and_names_the
         failed.contains("'lives.chain_second' not found"),
         "{failed}"
     );
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_question_that_was_open_can_be_answered_however_many_there_are() {
+    let mut w = Workflow::<Json>::builder("lives.asks");
+    for number in 0..1_001 {
+        w.task(&format!("q{number}"))
+            .ask::<Json>(Question::new("Go on?"));
+    }
+    let workflow = w.build(()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let start = || in_time(Builder::new(folder.path()).workflow(&workflow).start());
+    let engine = start().await.unwrap();
+    let run = workflow.start(&engine, &json!({})).await.unwrap();
+    in_time(run.asked("q0")).await.unwrap();
+    engine.stop().await;
+
+    let engine = start().await.unwrap();
+    let run = workflow.find(&engine, run.id()).await.unwrap();
+    for task in ["q0", "q1", "q1000"] {
+        let asked = in_time(run.asked(task)).await.unwrap();
+        asked.approve("ada", json!(null)).await.unwrap();
+    }
     engine.stop().await;
 }

@@ -176,20 +176,9 @@ impl<R> Run<R> {
         let mut news = self.followers.follow(self.id);
         loop {
             news.mark_unchanged();
-            let filter = InquiryFilter {
-                statuses: vec![InquiryStatus::Open],
-                run: Some(self.id),
-                below: false,
-            };
-            let page = PageRequest {
-                after: None,
-                limit: PAGE,
-            };
             // The state is read first: a run that has not ended by then may still ask.
             let ended = ended(&self.engine, self.id).await?;
-            let open = self.engine.store().inquiries(filter, page).await;
-            let open = open.map_err(|error| unavailable(&error))?;
-            if let Some(inquiry) = open.into_iter().find(|open| open.task.name == task) {
+            if let Some(inquiry) = self.open_question(task).await? {
                 let engine = self.engine.clone();
                 return Ok(Asked { inquiry, engine });
             }
@@ -197,6 +186,26 @@ impl<R> Run<R> {
                 return Err(not_completed(&execution));
             }
             changed(&mut news).await?;
+        }
+    }
+
+    async fn open_question(&self, task: &str) -> Result<Option<Inquiry>, Error> {
+        let filter = InquiryFilter {
+            statuses: vec![InquiryStatus::Open],
+            run: Some(self.id),
+            below: false,
+        };
+        let mut after = None;
+        loop {
+            let page = PageRequest { after, limit: PAGE };
+            let open = self.engine.store().inquiries(filter.clone(), page).await;
+            let open = open.map_err(|error| unavailable(&error))?;
+            after = open.last().map(|inquiry| inquiry.id);
+            let is_last = open.len() < PAGE as usize;
+            let found = open.into_iter().find(|open| open.task.name == task);
+            if found.is_some() || is_last {
+                return Ok(found);
+            }
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use camshaft_model::port::store::{
-    Change, EnforcementFilter, EventFilter, ExecutionFilter, PageRequest, StepEventFilter, Store,
+    Change, EnforcementFilter, EventFilter, ExecutionFilter, Laps, LargeValues, PageRequest,
+    StepEventFilter, Store,
 };
 use camshaft_model::{
-    Enforcement, EnforcementId, EnforcementOutcome, Execution, Status, StepEventType,
+    Enforcement, EnforcementId, EnforcementOutcome, Execution, Status, StepEventType, TaskRef,
 };
 use serde_json::json;
 
@@ -301,4 +302,59 @@ pub async fn unfinished_executions_are_found(home: &impl Home) {
         }
     }
     assert_eq!(store.unfinished().await.unwrap(), expected);
+}
+
+/// A lap is read alone, and what a run keeps of an earlier one only if it is asked for.
+pub async fn laps_are_read_apart(home: &impl Home) {
+    let (store, maker) = (home.open(), Maker::new(64));
+    let parent = maker.waiting();
+    let run = parent.spec.id;
+    let mut changes = vec![Change::InsertExecution(Box::new(parent.clone()))];
+    let mut tasks = Vec::new();
+    let mut children = Vec::new();
+    for lap in [2, TaskRef::KEPT_LAP, 1, 3] {
+        let task = maker.task(run, "zeta", lap, 1);
+        changes.push(Change::PutTask(Box::new(task.clone())));
+        tasks.push(task);
+        if lap == TaskRef::KEPT_LAP {
+            continue;
+        }
+        for item in 0..3 {
+            let mut child = maker.child(&parent, "zeta", Some(item));
+            let spec = Arc::make_mut(&mut child.spec);
+            spec.task.as_mut().unwrap().lap = lap;
+            changes.push(Change::InsertExecution(Box::new(child.clone())));
+            children.push(child);
+        }
+    }
+    apply(&*store, changes).await;
+    let large = LargeValues::Read;
+    for lap in 0..5 {
+        let of_lap = |task: &TaskRef| task.lap == lap;
+        let read = store.tasks(run, Laps::Only(lap), large).await.unwrap();
+        let expected = tasks.iter().filter(|task| of_lap(&task.task));
+        assert_eq!(read, expected.cloned().collect::<Vec<_>>());
+
+        let mut expected = children.clone();
+        expected.retain(|child| child.spec.task.as_ref().is_some_and(of_lap));
+        let mut read: Vec<Execution> = Vec::new();
+        loop {
+            let page = PageRequest {
+                after: read.last().map(|child| child.spec.id),
+                limit: 2,
+            };
+            let more = store.children(run, Laps::Only(lap), page, large).await;
+            let more = more.unwrap();
+            if more.is_empty() {
+                break;
+            }
+            read.extend(more);
+        }
+        assert_eq!(read, expected);
+    }
+    let all = store.tasks(run, Laps::All, large).await.unwrap();
+    tasks.retain(|task| task.task.lap != TaskRef::KEPT_LAP);
+    assert_eq!(all, tasks);
+    let all = store.children(run, Laps::All, first(9), large).await;
+    assert_eq!(all.unwrap(), children);
 }

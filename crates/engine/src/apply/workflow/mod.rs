@@ -12,7 +12,6 @@ mod start;
 mod wait;
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use camshaft_model::port::store::Change;
 use camshaft_model::run::Ending;
@@ -183,10 +182,9 @@ impl State {
                 LapEnd::Again if taken < STEPS_AT_ONCE => {
                     queue.extend(self.next_lap(&mut run, unit, context));
                 }
-                // Others have their turn in between. An alarm of this very instant would belong to
-                // the same decision.
+                // Others have their turn in between.
                 LapEnd::Again => {
-                    self.rest_until(&mut run, context.now + Duration::from_micros(1));
+                    self.rest_until(&mut run, context.now);
                     break None;
                 }
                 LapEnd::Over(status, end) => break Some((status, end)),
