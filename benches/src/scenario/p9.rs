@@ -1,7 +1,7 @@
 //! P9: a fan-out of 10,000 items: the last ones must cost what the first ones cost.
 
 use camshaft::embed::Builder;
-use camshaft_model::port::store::{Laps, LargeValues, PageRequest, Store};
+use camshaft_model::port::store::{Laps, PageRequest, Store, Values};
 use camshaft_model::{Status, Timestamp};
 use serde_json::json;
 
@@ -38,7 +38,7 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Sample>, Failure> {
         let children = engine
             .system()
             .store()
-            .children(run.spec.id, Laps::All, page, LargeValues::Read)
+            .children(run.spec.id, Laps::All, page, Values::Read)
             .await?;
         ends.extend(children.iter().filter_map(|child| child.state.ended_at));
         match children.last() {

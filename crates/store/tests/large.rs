@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camshaft_model::port::store::{
-    AtOnce, Change, ExecutionFilter, InquiryFilter, Laps, LargeValues, Outcome, PageRequest, Store,
-    StoreError, Transaction,
+    AtOnce, Change, ExecutionFilter, InquiryFilter, Laps, Outcome, PageRequest, Store, StoreError,
+    Transaction, Values,
 };
 use camshaft_model::run::CachedResult;
 use camshaft_model::{Execution, Object, Status, Transition};
@@ -130,7 +130,7 @@ async fn every_large_value_is_in_a_file_and_is_read_back_whole() {
     assert_eq!(store.unfinished().await.unwrap(), [execution]);
     assert_eq!(store.run(id).await.unwrap(), Some(run));
     assert_eq!(
-        store.tasks(id, Laps::All, LargeValues::Read).await.unwrap(),
+        store.tasks(id, Laps::All, Values::Read).await.unwrap(),
         [task.clone()]
     );
     let list = store.task_items(id, task.task).await.unwrap();

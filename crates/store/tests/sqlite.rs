@@ -6,8 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use camshaft_model::port::store::{
-    Change, Laps, LargeValues, Outcome, PageRequest, StepEventFilter, Store, StoreError,
-    Transaction,
+    Change, Laps, Outcome, PageRequest, StepEventFilter, Store, StoreError, Transaction, Values,
 };
 use camshaft_model::{Failure, FailureKind};
 use camshaft_store::SqliteStore;
@@ -119,7 +118,7 @@ async fn a_database_from_before_workflows_is_brought_up_to_date() {
         limit: 9,
     };
     let children = store
-        .children(execution.spec.id, Laps::All, page, LargeValues::Read)
+        .children(execution.spec.id, Laps::All, page, Values::Read)
         .await
         .unwrap();
     assert_eq!(children, [child]);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use camshaft_engine::Engine;
 use camshaft_model::definition::workflow::{Entry, LoopMode, Task, Work};
 use camshaft_model::definition::{Action, EntryPoint, Pack, Workflow};
-use camshaft_model::port::store::{Laps, LargeValues};
+use camshaft_model::port::store::{Laps, Values};
 use camshaft_model::{ErrorCode, Execution, ExecutionId, Ref, TaskRecord, TaskRef};
 use camshaft_worker::runtime::native::NativeRegistry;
 
@@ -95,7 +95,7 @@ impl Search<'_> {
         let mut tasks = Vec::new();
         let lap = run.as_ref().map_or(TaskRef::KEPT_LAP, |run| run.lap);
         for lap in BTreeSet::from([TaskRef::KEPT_LAP, lap]) {
-            let of_lap = store.tasks(spec.id, Laps::Only(lap), LargeValues::LeaveOut);
+            let of_lap = store.tasks(spec.id, Laps::Only(lap), Values::LeaveOut);
             tasks.extend(of_lap.await.map_err(of_store)?);
         }
         let is_over = |task: &Task| is_over(task, workflow, &tasks);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use camshaft_model::port::store::{InquiryFilter, Laps, LargeValues, PageRequest, StoreError};
+use camshaft_model::port::store::{InquiryFilter, Laps, PageRequest, StoreError, Values};
 use camshaft_model::{
     AttemptKey, Execution, ExecutionId, Inquiry, InquiryStatus, Output, Status, TaskRef,
 };
@@ -109,13 +109,13 @@ impl Core {
         let Some(record) = store.run(id).await? else {
             return Ok(None);
         };
-        let large = LargeValues::LeaveOut;
+        let values = Values::LeaveOut;
         let laps = Laps::Only(record.lap);
-        let kept = store.tasks(id, Laps::Only(TaskRef::KEPT_LAP), large);
+        let kept = store.tasks(id, Laps::Only(TaskRef::KEPT_LAP), values);
         let kept = kept.await?;
         let tasks = match record.lap {
             TaskRef::KEPT_LAP => Vec::new(),
-            _ => store.tasks(id, laps, large).await?,
+            _ => store.tasks(id, laps, values).await?,
         };
         let mut items = Vec::new();
         for task in tasks
@@ -149,7 +149,7 @@ impl Core {
                 after: children.last().map(|child| child.spec.id),
                 limit: PAGE,
             };
-            let more = store.children(id, laps, page, large).await?;
+            let more = store.children(id, laps, page, values).await?;
             let last = more.len() < PAGE as usize;
             children.extend(more);
             if last {
@@ -168,18 +168,25 @@ impl Core {
 
     /// Reads results that the rows of a run left out, and hands them to it.
     async fn supply(&self, absent: Absent) -> Result<(), StoreError> {
+        let of_executions = absent.places.iter().filter_map(|(_, place)| match place {
+            ResultPlace::Execution(id) => Some(*id),
+            ResultPlace::Record(_) => None,
+        });
+        let ids: Vec<ExecutionId> = of_executions.collect();
+        let mut of_executions = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(PAGE as usize) {
+            of_executions.extend(self.store().results(ids.to_vec()).await?);
+        }
+        let mut of_executions = of_executions.into_iter();
         let mut results = Vec::with_capacity(absent.places.len());
         for (_, place) in &absent.places {
-            results.push(match place {
-                ResultPlace::Execution(id) => {
-                    let execution = self.store().execution(*id).await?;
-                    execution.and_then(|execution| execution.state.result)
-                }
+            let result = match place {
+                ResultPlace::Execution(_) => of_executions.next().flatten(),
                 ResultPlace::Record(task) => {
-                    let result = self.store().task_result(absent.run, task.clone()).await?;
-                    result.map(Arc::new)
+                    self.store().task_result(absent.run, task.clone()).await?
                 }
-            });
+            };
+            results.push(result.map(Arc::new));
         }
         self.alter(|state| state.supply(absent, results));
         Ok(())

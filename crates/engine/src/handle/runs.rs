@@ -6,7 +6,7 @@ use std::sync::Arc;
 use camshaft_model::definition::Workflow;
 use camshaft_model::definition::document::shorten;
 use camshaft_model::definition::problem::did_you_mean;
-use camshaft_model::port::store::{Laps, LargeValues, PageRequest};
+use camshaft_model::port::store::{Laps, PageRequest, Values};
 use camshaft_model::run::ItemErrors;
 use camshaft_model::{
     ErrorCode, Execution, ExecutionId, ExecutionSpec, Inquiry, InquiryId, InquiryStatus, Origin,
@@ -161,9 +161,7 @@ impl Engine {
         let record = self.store().run(id).await.map_err(unavailable)?;
         let lap = record.map_or(0, |record| record.lap);
         let store = self.store();
-        let tasks = store
-            .tasks(id, Laps::Only(lap), LargeValues::LeaveOut)
-            .await;
+        let tasks = store.tasks(id, Laps::Only(lap), Values::LeaveOut).await;
         let mut kept = Kept::new();
         let mut bytes = 0_usize;
         let limit = self.core.read(|state| state.settings.run_memory_bytes);
@@ -204,7 +202,7 @@ impl Engine {
             let page = PageRequest { after, limit: PAGE };
             let children = self
                 .store()
-                .children(task.run, Laps::Only(task.task.lap), page, LargeValues::Read)
+                .children(task.run, Laps::Only(task.task.lap), page, Values::Read)
                 .await;
             let children = children.map_err(unavailable)?;
             for child in &children {

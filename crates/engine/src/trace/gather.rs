@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use camshaft_model::port::store::{
-    ExecutionFilter, Laps, LargeValues, PageRequest, StepEventFilter, StoreError,
+    ExecutionFilter, Laps, PageRequest, StepEventFilter, StoreError, Values,
 };
 use camshaft_model::{
     ErrorCode, Execution, ExecutionId, Ref, Status, StepEvent, StepEventType, Timestamp,
@@ -76,7 +76,7 @@ impl Engine {
                 .extend(workflow.map(|workflow| (id, workflow.clone())));
             // A version that is not loaded any more may have been a workflow.
             if workflow.is_some() || action.is_none() {
-                let mut tasks = store.tasks(id, Laps::All, LargeValues::LeaveOut).await?;
+                let mut tasks = store.tasks(id, Laps::All, Values::LeaveOut).await?;
                 let under_way = self.core.read(|state| state.tasks_now(id, now));
                 for task in tasks.iter_mut().filter(|task| task.ended_at.is_none()) {
                     if let Some(task_now) = under_way.get(&task.task) {
@@ -109,7 +109,7 @@ impl Engine {
             let page = PageRequest { after, limit: PAGE };
             let children = self
                 .store()
-                .children(run, Laps::All, page, LargeValues::LeaveOut)
+                .children(run, Laps::All, page, Values::LeaveOut)
                 .await?;
             after = children.last().map(|child| child.spec.id);
             let full = children.len() == PAGE as usize;

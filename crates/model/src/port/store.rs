@@ -224,12 +224,12 @@ pub struct PackRecord {
     pub applied_at: Timestamp,
 }
 
-/// Whether a read takes in values that are too large for their row.
+/// Whether a read takes in results and parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LargeValues {
+pub enum Values {
     /// It does.
     Read,
-    /// In the place of such a result is nothing, in that of such parameters there are none.
+    /// In the place of a result is nothing, and parameters there are none.
     LeaveOut,
 }
 
@@ -347,13 +347,17 @@ pub trait Store: Send + Sync {
     /// Every execution that is not terminal, oldest first. For taking up work at the start.
     async fn unfinished(&self) -> Result<Vec<Execution>, StoreError>;
 
+    /// What executions returned, in the order in which they are asked for; nothing of one that has
+    /// no result.
+    async fn results(&self, of: Vec<ExecutionId>) -> Result<Vec<Option<Value>>, StoreError>;
+
     /// The executions whose parent this is, oldest first.
     async fn children(
         &self,
         parent: ExecutionId,
         laps: Laps,
         page: PageRequest<ExecutionId>,
-        large: LargeValues,
+        values: Values,
     ) -> Result<Vec<Execution>, StoreError>;
 
     /// How many items of each task of a run are in each status, without reading them. The places have
@@ -371,7 +375,7 @@ pub trait Store: Send + Sync {
         &self,
         run: ExecutionId,
         laps: Laps,
-        large: LargeValues,
+        values: Values,
     ) -> Result<Vec<TaskRecord>, StoreError>;
 
     /// The result that the record of a task has itself.

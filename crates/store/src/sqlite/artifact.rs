@@ -17,7 +17,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use camshaft_model::port::store::LargeValues;
+use camshaft_model::port::store::Values;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -170,7 +170,7 @@ enum Reads {
     All,
     /// So many bytes of them: what a list may still take.
     Some(Cell<u64>),
-    /// None of them.
+    /// None of them, nor any that is in its row.
     Nothing,
 }
 
@@ -185,12 +185,12 @@ impl Source {
     }
 
     /// For a read that decides something, of values that the caller may do without.
-    pub(super) fn of(artifacts: &Artifacts, large: LargeValues) -> Self {
+    pub(super) fn of(artifacts: &Artifacts, values: Values) -> Self {
         Self {
             artifacts: artifacts.clone(),
-            reads: match large {
-                LargeValues::Read => Reads::All,
-                LargeValues::LeaveOut => Reads::Nothing,
+            reads: match values {
+                Values::Read => Reads::All,
+                Values::LeaveOut => Reads::Nothing,
             },
         }
     }
@@ -204,12 +204,17 @@ impl Source {
         }
     }
 
+    /// Whether this leaves all values out, also those that are in their rows.
+    pub(super) const fn is_empty(&self) -> bool {
+        matches!(self.reads, Reads::Nothing)
+    }
+
     /// How many bytes there are behind a reference; 0 if there is no file.
     pub(super) fn size(&self, reference: Reference) -> u64 {
         self.artifacts.size(reference)
     }
 
-    /// The value behind a reference; `None` if this leaves large values out.
+    /// The value behind a reference; `None` if this leaves values out.
     pub(super) fn value(&self, reference: Reference) -> Result<Option<Value>, ArtifactError> {
         let left = match &self.reads {
             Reads::All => return self.artifacts.value(reference).map(Some),

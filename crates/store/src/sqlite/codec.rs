@@ -78,6 +78,9 @@ fn stored<T: Serialize>(large: &Large, value: &T) -> Result<Stored> {
 /// The value behind [`large_or_null`], if the source does not leave it out; a text that is not JSON is
 /// shown as it is.
 pub(super) fn read_large(row: &Row<'_>, column: usize, source: &Source) -> Result<Option<Value>> {
+    if source.is_empty() {
+        return Ok(None);
+    }
     match reference(row, column)? {
         Some(reference) => source
             .value(reference)
@@ -99,6 +102,9 @@ pub(super) fn size_of_large(row: &Row<'_>, column: usize, source: &Source) -> Re
 
 /// The object behind [`large_object`].
 pub(super) fn read_large_object(row: &Row<'_>, column: usize, source: &Source) -> Result<Object> {
+    if source.is_empty() {
+        return Ok(Object::new());
+    }
     if reference(row, column)?.is_none() {
         return read_object(row, column);
     }

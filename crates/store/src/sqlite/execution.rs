@@ -185,6 +185,20 @@ pub(super) fn unfinished(connection: &Connection, source: &Source) -> Result<Vec
         .collect()
 }
 
+/// What executions returned.
+pub(super) fn results(
+    connection: &Connection,
+    source: &Source,
+    of: &[ExecutionId],
+) -> Result<Vec<Option<serde_json::Value>>> {
+    let mut statement = connection.prepare_cached("SELECT result FROM execution WHERE id = ?1")?;
+    let result = |id: &ExecutionId| {
+        let read = statement.query_row([id.bytes()], |row| codec::read_large(row, 0, source));
+        Ok(read.optional()?.flatten())
+    };
+    of.iter().map(result).collect()
+}
+
 /// The executions whose parent this is, oldest first.
 pub(super) fn children(
     connection: &Connection,

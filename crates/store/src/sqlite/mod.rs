@@ -35,8 +35,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use camshaft_model::port::store::{
-    Commits, EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter, Laps, LargeValues,
-    OnCommit, PackRecord, PageRequest, StepEventFilter, Store, StoreError, Transaction, Violation,
+    Commits, EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter, Laps, OnCommit,
+    PackRecord, PageRequest, StepEventFilter, Store, StoreError, Transaction, Values, Violation,
 };
 use camshaft_model::run::CachedResult;
 use camshaft_model::{
@@ -254,14 +254,21 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn results(&self, of: Vec<ExecutionId>) -> Result<Vec<Option<Value>>, StoreError> {
+        let source = Source::whole(&self.artifacts);
+        self.readers
+            .read(move |c| execution::results(c, &source, &of))
+            .await
+    }
+
     async fn children(
         &self,
         parent: ExecutionId,
         laps: Laps,
         page: PageRequest<ExecutionId>,
-        large: LargeValues,
+        values: Values,
     ) -> Result<Vec<Execution>, StoreError> {
-        let source = Source::of(&self.artifacts, large);
+        let source = Source::of(&self.artifacts, values);
         self.readers
             .read(move |c| execution::children(c, &source, parent, laps, page))
             .await
@@ -285,9 +292,9 @@ impl Store for SqliteStore {
         &self,
         run: ExecutionId,
         laps: Laps,
-        large: LargeValues,
+        values: Values,
     ) -> Result<Vec<TaskRecord>, StoreError> {
-        let source = Source::of(&self.artifacts, large);
+        let source = Source::of(&self.artifacts, values);
         self.readers
             .read(move |c| task::of(c, &source, run, laps))
             .await

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use camshaft_model::port::store::{
-    Change, EnforcementFilter, EventFilter, ExecutionFilter, Laps, LargeValues, PageRequest,
-    StepEventFilter, Store,
+    Change, EnforcementFilter, EventFilter, ExecutionFilter, Laps, PageRequest, StepEventFilter,
+    Store, Values,
 };
 use camshaft_model::{
     Enforcement, EnforcementId, EnforcementOutcome, Execution, Status, StepEventType, TaskRef,
@@ -328,7 +328,7 @@ pub async fn laps_are_read_apart(home: &impl Home) {
         }
     }
     apply(&*store, changes).await;
-    let large = LargeValues::Read;
+    let large = Values::Read;
     for lap in 0..5 {
         let of_lap = |task: &TaskRef| task.lap == lap;
         let read = store.tasks(run, Laps::Only(lap), large).await.unwrap();
@@ -336,7 +336,7 @@ pub async fn laps_are_read_apart(home: &impl Home) {
         assert_eq!(read, expected.cloned().collect::<Vec<_>>());
 
         let mut expected = children.clone();
-        expected.retain(|child| child.spec.task.as_ref().is_some_and(of_lap));
+        expected.retain(|child| child.spec.task.as_deref().is_some_and(of_lap));
         let mut read: Vec<Execution> = Vec::new();
         loop {
             let page = PageRequest {
@@ -357,4 +357,50 @@ pub async fn laps_are_read_apart(home: &impl Home) {
     assert_eq!(all, tasks);
     let all = store.children(run, Laps::All, first(9), large).await;
     assert_eq!(all.unwrap(), children);
+}
+
+/// A result of `null` is one. Without values, what else there is to an execution or a task is read.
+pub async fn results_are_read_alone_or_left_out(home: &impl Home) {
+    let (store, maker) = (home.open(), Maker::new(65));
+    let parent = maker.waiting();
+    let mut children = Vec::new();
+    for (item, result) in [Some(json!([1])), None, Some(json!(null))]
+        .iter()
+        .enumerate()
+    {
+        let mut child = maker.child(&parent, "many", u32::try_from(item).ok());
+        child.state.result = result.clone().map(Arc::new);
+        apply(
+            &*store,
+            vec![Change::InsertExecution(Box::new(child.clone()))],
+        )
+        .await;
+        children.push(child);
+    }
+    let mut task = maker.task(parent.spec.id, "many", 1, 1);
+    task.result = Some(Arc::new(json!(5)));
+    apply(&*store, vec![Change::PutTask(Box::new(task.clone()))]).await;
+
+    let ids = [2, 0, 1, 0].map(|place: usize| children[place].spec.id);
+    let unknown = maker.waiting().spec.id;
+    let results = store.results(ids.into_iter().chain([unknown]).collect());
+    let expected = [
+        Some(json!(null)),
+        Some(json!([1])),
+        None,
+        Some(json!([1])),
+        None,
+    ];
+    assert_eq!(results.await.unwrap(), expected);
+
+    let run = parent.spec.id;
+    let read = store.children(run, Laps::All, first(9), Values::LeaveOut);
+    for child in &mut children {
+        child.state.result = None;
+        Arc::make_mut(&mut child.spec).parameters = Arc::default();
+    }
+    assert_eq!(read.await.unwrap(), children);
+    task.result = None;
+    let read = store.tasks(run, Laps::All, Values::LeaveOut);
+    assert_eq!(read.await.unwrap(), [task]);
 }

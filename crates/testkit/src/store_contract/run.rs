@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camshaft_model::port::store::{
-    Change, ExecutionFilter, InquiryFilter, Laps, LargeValues, Outcome, PackRecord, PageRequest,
-    Refusal, Store,
+    Change, ExecutionFilter, InquiryFilter, Laps, Outcome, PackRecord, PageRequest, Refusal, Store,
+    Values,
 };
 use camshaft_model::run::{CachedResult, Ending};
 use camshaft_model::{
@@ -103,10 +103,7 @@ pub async fn tasks_keep_the_order_of_their_starts(home: &impl Home) {
         apply(&*store, vec![put_task(task)]).await;
     }
     assert_eq!(
-        store
-            .tasks(run, Laps::All, LargeValues::Read)
-            .await
-            .unwrap(),
+        store.tasks(run, Laps::All, Values::Read).await.unwrap(),
         tasks
     );
 
@@ -137,44 +134,29 @@ pub async fn tasks_keep_the_order_of_their_starts(home: &impl Home) {
     .await;
     tasks.push(late);
     assert_eq!(
-        store
-            .tasks(run, Laps::All, LargeValues::Read)
-            .await
-            .unwrap(),
+        store.tasks(run, Laps::All, Values::Read).await.unwrap(),
         tasks
     );
     assert_eq!(
-        store
-            .tasks(other, Laps::All, LargeValues::Read)
-            .await
-            .unwrap(),
+        store.tasks(other, Laps::All, Values::Read).await.unwrap(),
         [elsewhere]
     );
     drop(store);
     let store = home.open();
     assert_eq!(
-        store
-            .tasks(run, Laps::All, LargeValues::Read)
-            .await
-            .unwrap(),
+        store.tasks(run, Laps::All, Values::Read).await.unwrap(),
         tasks
     );
     // What is filled may be emptied again.
     tasks[0] = maker.task(run, "zeta", 1, 1);
     apply(&*store, vec![put_task(&tasks[0])]).await;
     assert_eq!(
-        store
-            .tasks(run, Laps::All, LargeValues::Read)
-            .await
-            .unwrap(),
+        store.tasks(run, Laps::All, Values::Read).await.unwrap(),
         tasks
     );
     let unknown = ExecutionId::new(maker.uuid());
     assert_eq!(
-        store
-            .tasks(unknown, Laps::All, LargeValues::Read)
-            .await
-            .unwrap(),
+        store.tasks(unknown, Laps::All, Values::Read).await.unwrap(),
         []
     );
 }
@@ -234,17 +216,17 @@ pub async fn children_are_read_back_whole_and_listed_oldest_first(home: &impl Ho
     }
     assert_eq!(children[0].spec.origin, Origin::Workflow);
     let listed = store
-        .children(parent.spec.id, Laps::All, first(9), LargeValues::Read)
+        .children(parent.spec.id, Laps::All, first(9), Values::Read)
         .await
         .unwrap();
     assert_eq!(listed, children);
     let below = store
-        .children(children[0].spec.id, Laps::All, first(9), LargeValues::Read)
+        .children(children[0].spec.id, Laps::All, first(9), Values::Read)
         .await
         .unwrap();
     assert_eq!(below, [grandchild]);
     let none = store
-        .children(stranger.spec.id, Laps::All, first(9), LargeValues::Read)
+        .children(stranger.spec.id, Laps::All, first(9), Values::Read)
         .await
         .unwrap();
     assert_eq!(none, []);
@@ -273,7 +255,7 @@ pub async fn ten_thousand_children_are_paged(home: &impl Home) {
             limit: 999,
         };
         let children = store
-            .children(parent.spec.id, Laps::All, page, LargeValues::Read)
+            .children(parent.spec.id, Laps::All, page, Values::Read)
             .await
             .unwrap();
         if children.is_empty() {
@@ -619,7 +601,7 @@ pub async fn a_completion_is_stored_whole_or_not_at_all(home: &impl Home) {
     assert_eq!(store.execution(next.spec.id).await.unwrap(), None);
     assert_eq!(store.run(execution).await.unwrap(), Some(run));
     let tasks = store
-        .tasks(execution, Laps::All, LargeValues::Read)
+        .tasks(execution, Laps::All, Values::Read)
         .await
         .unwrap();
     assert_eq!(tasks, std::slice::from_ref(&started));
@@ -632,14 +614,14 @@ pub async fn a_completion_is_stored_whole_or_not_at_all(home: &impl Home) {
     let number = apply(&*store, changes(&parent)).await;
     assert_eq!(store.run(execution).await.unwrap(), Some(after.clone()));
     let tasks = store
-        .tasks(execution, Laps::All, LargeValues::Read)
+        .tasks(execution, Laps::All, Values::Read)
         .await
         .unwrap();
     assert_eq!(tasks[0], ended);
     assert_eq!(tasks[1].task.name, "only named here");
     assert_eq!(store.inquiry(asked.id).await.unwrap(), Some(asked.clone()));
     let listed = store
-        .children(execution, Laps::All, first(9), LargeValues::Read)
+        .children(execution, Laps::All, first(9), Values::Read)
         .await
         .unwrap();
     assert_eq!(listed.len(), 2);

@@ -9,8 +9,8 @@ use camshaft_model::definition::TriggerKind;
 use camshaft_model::port::clock::Clock;
 use camshaft_model::port::sensor::{Accepted, Intake, IntakeError, SensorHost, SensorSpec};
 use camshaft_model::port::store::{
-    Change, EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter, Laps, LargeValues,
-    OnCommit, Outcome, PackRecord, PageRequest, StepEventFilter, Store, StoreError, Transaction,
+    Change, EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter, Laps, OnCommit,
+    Outcome, PackRecord, PageRequest, StepEventFilter, Store, StoreError, Transaction, Values,
     Violation,
 };
 use camshaft_model::run::CachedResult;
@@ -145,12 +145,15 @@ impl Store for World {
     async fn unfinished(&self) -> Result<Vec<Execution>, StoreError> {
         unreachable!()
     }
+    async fn results(&self, _: Vec<ExecutionId>) -> Result<Vec<Option<Value>>, StoreError> {
+        unreachable!()
+    }
     async fn children(
         &self,
         _: ExecutionId,
         _: Laps,
         _: PageRequest<ExecutionId>,
-        _: LargeValues,
+        _: Values,
     ) -> Result<Vec<Execution>, StoreError> {
         unreachable!()
     }
@@ -167,7 +170,7 @@ impl Store for World {
         &self,
         _: ExecutionId,
         _: Laps,
-        _: LargeValues,
+        _: Values,
     ) -> Result<Vec<TaskRecord>, StoreError> {
         unreachable!()
     }

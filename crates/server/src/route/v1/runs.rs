@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use axum::Json;
 use axum::extract::State;
-use camshaft_model::port::store::{InquiryFilter, Laps, LargeValues, PageRequest};
+use camshaft_model::port::store::{InquiryFilter, Laps, PageRequest, Values};
 use camshaft_model::{
     BlockedBy, ErrorCode, Execution, ExecutionId, Inquiry, InquiryStatus, RunRecord, TaskRecord,
     TaskRef,
@@ -54,7 +54,7 @@ pub(crate) async fn show(
     let execution = find(&api, id).await?;
     let store = api.engine.store();
     let mut run = store.run(id).await?.ok_or_else(|| no_run(&execution))?;
-    let records = store.tasks(id, Laps::All, LargeValues::Read).await?;
+    let records = store.tasks(id, Laps::All, Values::Read).await?;
     let mut counts = HashMap::<TaskRef, Counts>::new();
     if records.iter().any(|record| record.items.is_some()) {
         for (task, status, count) in store.item_counts(id).await? {
@@ -158,7 +158,7 @@ pub(crate) async fn children(
     let mut rows = api
         .engine
         .store()
-        .children(id, Laps::All, request, LargeValues::Read)
+        .children(id, Laps::All, request, Values::Read)
         .await?;
     blocked::overlay(&api, &mut rows);
     let catalog = api.engine.catalog();
