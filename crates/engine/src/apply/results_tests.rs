@@ -214,3 +214,45 @@ fn a_variable_that_does_not_fit_fails_its_task_and_stays_as_it_was() {
     });
     assert_eq!(stored.next_back(), Some(&record.vars));
 }
+
+#[test]
+fn variables_are_written_when_one_changes_and_not_with_each_arrival_at_a_join() {
+    const SOURCES: usize = 9;
+    let transition = |entry, next: Vec<Next>, name: &str| Task {
+        entry: Entry::Transitions(entry),
+        next,
+        ..task(name, &[], json!({}))
+    };
+    let leads = |publish: Object| Next {
+        when: None,
+        publish,
+        to: vec![SOURCES],
+    };
+    let source = |place: usize| {
+        let publish = Object::from_iter([("large".to_owned(), json!("{{ result }}"))]);
+        let publish = if place == 0 { publish } else { Object::new() };
+        transition(Join::Each, vec![leads(publish)], &format!("s{place}"))
+    };
+    let mut tasks: Vec<Task> = (0..SOURCES).map(source).collect();
+    tasks.push(transition(Join::All, vec![], "join"));
+    let (mut bench, first, run) = bench(tasks, Some(json!(null)));
+    let (mut with, mut without) = (0, 0);
+    for (place, id) in started(&first).into_iter().enumerate() {
+        let decision = bench.complete(id, large());
+        for change in decision.units.iter().flat_map(|unit| &unit.changes) {
+            match change {
+                Change::PutRun(record) => {
+                    assert_eq!((place, record.vars.len()), (0, 1));
+                    with += 1;
+                }
+                Change::PutRunProgress(record) => {
+                    assert_eq!((record.execution, record.vars.len()), (run, 0));
+                    without += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    assert_eq!((with, without), (1, SOURCES - 1));
+    assert_eq!(bench.state.runs[&run].record.vars["large"], large());
+}

@@ -133,6 +133,12 @@ impl Ledger {
             Change::PutRun(run) => {
                 self.runs.insert(run.execution, *run);
             }
+            Change::PutRunProgress(mut run) => {
+                if let Some(recorded) = self.runs.get_mut(&run.execution) {
+                    run.vars = std::mem::take(&mut recorded.vars);
+                    *recorded = *run;
+                }
+            }
             Change::PutTask(task) => self.put_task(*task, now),
             Change::PutItems { run, task, items } => {
                 self.items.insert((run, task), items);

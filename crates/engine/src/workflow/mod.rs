@@ -34,4 +34,4 @@ pub use held::RUN_MEMORY_BYTES;
 pub(crate) use item_ends::{ItemEnds, NEVER_MADE, item_error};
 pub(crate) use items::Fanout;
 pub(crate) use program::{Program, Programs};
-pub(crate) use run::{Alarm, Beginning, Kept, NextLap, Run, first_record, truth};
+pub(crate) use run::{Alarm, Beginning, Kept, NextLap, Run, first_record, progress, truth};

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use camshaft_model::definition::workflow::{LoopMode, Task};
+use camshaft_model::port::store::Change;
 use camshaft_model::run::Ending;
 use camshaft_model::{
     Event, ExecutionId, ExecutionSpec, Failure, FailureKind, Object, RunRecord, Status, TaskRecord,
@@ -40,8 +41,9 @@ pub(crate) struct Run {
     pub(crate) spec: Arc<ExecutionSpec>,
     pub(crate) program: Arc<Program>,
     pub(crate) record: RunRecord,
-    /// Whether the record differs from what was written last.
+    /// Whether the record differs from what was written last, and whether its variables do.
     pub(crate) dirty: bool,
+    vars_dirty: bool,
     pub(crate) frontier: Frontier,
     /// The tasks that have started and not ended.
     pub(crate) active: BTreeMap<usize, Active>,
@@ -104,6 +106,7 @@ impl Run {
             program,
             record,
             dirty: true,
+            vars_dirty: true,
             frontier,
             active: BTreeMap::new(),
             kept: Kept::new(),
@@ -135,6 +138,28 @@ impl Run {
 
     pub(crate) fn task(&self, task: usize) -> Option<&Task> {
         self.program.workflow.tasks.get(task)
+    }
+
+    /// Notes that its record is what was written last.
+    pub(crate) fn is_written(&mut self) {
+        self.dirty = false;
+        self.vars_dirty = false;
+    }
+
+    /// What is to be written of its record; nothing if that is as it was written last. Variables are
+    /// written only where one of them has changed: they may be large, and the rest of the record changes
+    /// with every transition that arrives at a join.
+    pub(crate) fn change(&mut self) -> Option<Change> {
+        if !self.dirty {
+            return None;
+        }
+        let change = if self.vars_dirty {
+            Change::PutRun(Box::new(self.record.clone()))
+        } else {
+            progress(&mut self.record)
+        };
+        self.is_written();
+        Some(change)
     }
 
     pub(crate) fn is_paused(&self) -> bool {
@@ -177,6 +202,7 @@ impl Run {
                     self.vars.set(name, Shared::new(&value));
                     before.push((name, self.record.vars.insert(name.clone(), value)));
                     self.dirty = true;
+                    self.vars_dirty = true;
                 }
                 Err(error) => {
                     before
@@ -587,6 +613,14 @@ fn past(status: Status) -> &'static str {
         Status::Cancelled => "was cancelled",
         _ => "failed",
     }
+}
+
+/// What is to be written of the record of a run whose variables are as they were.
+pub(crate) fn progress(record: &mut RunRecord) -> Change {
+    let vars = std::mem::take(&mut record.vars);
+    let progress = Box::new(record.clone());
+    record.vars = vars;
+    Change::PutRunProgress(progress)
 }
 
 /// The variables of a run that has none yet.

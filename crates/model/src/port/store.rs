@@ -33,6 +33,9 @@ pub enum Change {
     AppendStepEvent(Box<StepEventDraft>),
     /// Records how far a run of a workflow has come; replaces what was recorded of it before.
     PutRun(Box<RunRecord>),
+    /// The same of a run that is recorded, but for its variables: they are as they were, and none are in
+    /// the record.
+    PutRunProgress(Box<RunRecord>),
     /// Records what became of one start of a task; replaces what was recorded of it before.
     PutTask(Box<TaskRecord>),
     /// Records the list over which a task fans out.

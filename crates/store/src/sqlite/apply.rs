@@ -148,6 +148,7 @@ impl Applier {
                 constraint::put_rate_instant(connection, key, *at)?;
             }
             Change::PutRun(record) => run::put(connection, large, record)?,
+            Change::PutRunProgress(record) => run::put_progress(connection, record)?,
             Change::PutTask(record) => task::put(connection, names, large, record)?,
             Change::PutItems { run, task, items } => {
                 task::put_items(connection, names, large, *run, task, items)?;

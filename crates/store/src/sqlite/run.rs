@@ -31,6 +31,26 @@ pub(super) fn put(connection: &Connection, large: &Large, run: &RunRecord) -> Re
         .map(drop)
 }
 
+/// Replaces what was recorded of a run before, but for its variables.
+pub(super) fn put_progress(connection: &Connection, run: &RunRecord) -> Result<()> {
+    let arrivals = (!run.arrivals.is_empty()).then_some(&run.arrivals);
+    connection
+        .prepare_cached(
+            "UPDATE run SET lap = ?2, cycle = ?3, paused = ?4, arrivals = ?5, ending = ?6,
+             next_lap_at = ?7 WHERE execution = ?1",
+        )?
+        .execute(params![
+            run.execution.bytes(),
+            run.lap,
+            run.cycle,
+            run.paused,
+            json_or_null(arrivals)?,
+            json_or_null(run.ending.as_ref())?,
+            time(run.next_lap_at),
+        ])
+        .map(drop)
+}
+
 /// One run.
 pub(super) fn one(
     connection: &Connection,

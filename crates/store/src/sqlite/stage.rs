@@ -118,6 +118,7 @@ fn parts(change: &Change) -> [Option<Part<'_>>; 2] {
         Change::PutCached(cached) => [Some(Part::Value(&cached.result)), None],
         Change::InsertEvent(_)
         | Change::InsertEnforcement(_)
+        | Change::PutRunProgress(_)
         | Change::RecordAttempt(_)
         | Change::AppendStepEvent(_)
         | Change::PutPackVersion(_)

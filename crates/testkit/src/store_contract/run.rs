@@ -83,6 +83,21 @@ pub async fn runs_are_read_back_whole_and_replaced(home: &impl Home) {
     assert_eq!(store.run(other.execution).await.unwrap(), Some(other));
     drop(store);
     let store = home.open();
+    assert_eq!(store.run(id).await.unwrap(), Some(full.clone()));
+    // All but the variables.
+    let progress = |run: &RunRecord| {
+        Change::PutRunProgress(Box::new(RunRecord {
+            vars: Object::new(),
+            ..run.clone()
+        }))
+    };
+    let other = RunRecord {
+        vars: full.vars.clone(),
+        ..one.clone()
+    };
+    apply(&*store, vec![progress(&one)]).await;
+    assert_eq!(store.run(id).await.unwrap(), Some(other));
+    apply(&*store, vec![progress(&full)]).await;
     assert_eq!(store.run(id).await.unwrap(), Some(full));
     apply(&*store, vec![put_run(&one)]).await;
     assert_eq!(store.run(id).await.unwrap(), Some(one));

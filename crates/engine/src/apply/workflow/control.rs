@@ -1,6 +1,5 @@
 //! What a person or a clock does to a run: cancel, deadline, pause, resume, the next lap.
 
-use camshaft_model::port::store::Change;
 use camshaft_model::run::Ending;
 use camshaft_model::{
     ErrorCode, ExecutionId, ExecutionState, Failure, FailureKind, Object, RunRecord, Status,
@@ -10,7 +9,7 @@ use camshaft_model::{
 use crate::decision::{Decision, Unit};
 use crate::handle::ControlError;
 use crate::state::{Context, State};
-use crate::workflow::{ActiveWork, Alarm, Run, Step};
+use crate::workflow::{self, ActiveWork, Alarm, Run, Step};
 
 impl State {
     /// Cancels a run: what runs is stopped, what waits ends at once, `finally` tasks run. Cancelling it
@@ -176,7 +175,8 @@ impl State {
                 self.dequeue(*execution);
             }
         }
-        decision.units.push(self.note_pause(id, true, context));
+        let unit = self.note_pause(id, true, context);
+        decision.units.push(unit);
         Ok(decision)
     }
 
@@ -237,12 +237,10 @@ impl State {
         run.or_else(|| self.between.get_mut(&id))
     }
 
-    fn note_pause(&self, id: ExecutionId, paused: bool, context: &Context<'_>) -> Unit {
+    fn note_pause(&mut self, id: ExecutionId, paused: bool, context: &Context<'_>) -> Unit {
         let mut unit = Unit::default();
-        let run = self.runs.get(&id).map(|run| &run.record);
-        if let Some(record) = run.or_else(|| self.between.get(&id)) {
-            unit.changes.push(Change::PutRun(Box::new(record.clone())));
-        }
+        unit.changes
+            .extend(self.run_record(id).map(workflow::progress));
         if let Some(live) = self.live.get(&id) {
             let payload = Object::from_iter([("paused".to_owned(), paused.into())]);
             unit.steps

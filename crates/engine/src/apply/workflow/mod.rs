@@ -193,10 +193,7 @@ impl State {
         run.note_arrivals();
         run.note_failure();
         run.drop_unread();
-        if std::mem::take(&mut run.dirty) {
-            let record = Box::new(run.record.clone());
-            unit.changes.push(Change::PutRun(record));
-        }
+        unit.changes.extend(run.change());
         self.runs.insert(id, run);
         if let Some((status, end)) = end {
             self.conclude(id, status, end, unit, decision, context);

@@ -138,7 +138,7 @@ impl State {
             held,
         );
         run.frontier = frontier;
-        run.dirty = false;
+        run.is_written();
         for (task, (record, end)) in ends {
             let is_completed = end.status == Status::Completed;
             run.end_known(task, end);
