@@ -65,9 +65,14 @@ fn operation(endpoint: &Endpoint) -> Value {
         "operationId": endpoint.id,
         "summary": endpoint.summary,
         "parameters": parameters(endpoint),
-        "responses": {status.to_string(): success, "default": problem},
+        "responses": {status.to_string(): &success, "default": problem},
         "security": if endpoint.access == Access::Open { json!([]) } else { json!([{"token": []}]) },
     });
+    // Whatever makes something takes an idempotency key.
+    if status == 201 {
+        success["description"] = "The same was asked before with this idempotency key".into();
+        operation["responses"]["200"] = success;
+    }
     if let Some(body) = endpoint.takes {
         operation["requestBody"] = json!({"required": !matches!(body, "Anything" | "RetryRequest" | "ConstraintRequest"), "content": request_content(body)});
     }
