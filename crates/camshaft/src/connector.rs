@@ -1,6 +1,7 @@
 //! MQTT, put together: the broker that the engine brings along, the connection to that or to another
 //! one, and what a person is told of it.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use camshaft_engine::Engine;
@@ -15,11 +16,16 @@ use camshaft_worker::runtime::native::{NativeContext, NativeRegistry};
 use serde_json::{Value, json};
 
 use crate::config::Brokers;
+use crate::data_dir::DataDir;
 use crate::exit::CliError;
 use crate::render::{Screen, catalogue};
 
 /// The most runs of an earlier life that are told of at the start.
 const MAX_RESUMED: u32 = 1_000;
+/// The most runs below those that are known to be runs of workflows at the start.
+const MAX_RESUMED_BELOW: u32 = 10_000;
+/// The most earlier engines of a data directory whose presence is still to be cleared.
+const MAX_SOURCES: usize = 16;
 
 /// What there is of MQTT while an engine runs.
 pub struct Mqtt {
@@ -27,6 +33,7 @@ pub struct Mqtt {
     embedded: Option<EmbeddedBroker>,
     telemetry: Arc<Telemetry>,
     connector: Option<Arc<Connector>>,
+    sources: Option<Sources>,
 }
 
 impl Mqtt {
@@ -37,6 +44,7 @@ impl Mqtt {
     /// The embedded broker cannot listen.
     pub async fn prepare(
         brokers: Brokers,
+        data: &DataDir,
         bus: &Bus,
         clock: Arc<dyn Clock>,
     ) -> Result<Option<Self>, CliError> {
@@ -73,33 +81,51 @@ impl Mqtt {
         };
         let telemetry = Arc::new(Telemetry::new(identity.clone(), topics.clone(), clock));
         bus.subscribe(telemetry.clone());
+        let sources =
+            (!data.is_temporary()).then(|| Sources::of(data.path(), identity.source.clone()));
+        let predecessors = sources.as_ref().map(Sources::take_over).unwrap_or_default();
         Ok(Some(Self {
             settings: Settings {
                 broker,
                 client_id,
                 topics,
                 identity,
+                predecessors,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
             embedded,
             telemetry,
             connector: None,
+            sources,
         }))
     }
 
-    /// Begins to connect, and tells of the runs that an earlier life has left.
+    /// Tells of the runs that an earlier life has left, and this one takes up.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn connect(
+    pub async fn resume(&self, store: &dyn Store) -> Result<(), StoreError> {
+        self.telemetry
+            .resume(&left_by_an_earlier_life(store).await?);
+        Ok(())
+    }
+
+    /// Begins to connect.
+    pub fn connect(
         &mut self,
         engine: &Engine,
         bus: &Bus,
         ports: (Arc<dyn Clock>, Arc<dyn Entropy>),
         listener: Listener,
-    ) -> Result<(), StoreError> {
-        let left = left_by_an_earlier_life(engine.store().as_ref()).await?;
-        self.telemetry.resume(&left);
+    ) {
+        let sources = self.sources.clone();
+        let listener: Listener = Arc::new(move |link| {
+            // The first that a connection says is that those before us are gone.
+            if let (Link::Up, Some(sources)) = (link, &sources) {
+                sources.keep(&[]);
+            }
+            listener(link);
+        });
         let connector = Connector::start(
             self.settings.clone(),
             Arc::new(engine.clone()),
@@ -110,7 +136,6 @@ impl Mqtt {
         );
         bus.subscribe(connector.clone());
         self.connector = Some(connector);
-        Ok(())
     }
 
     /// The broker and the names that sensors and actions use as well.
@@ -155,7 +180,43 @@ fn local(address: std::net::SocketAddr) -> std::net::IpAddr {
     }
 }
 
-/// The runs that had begun and are not over.
+/// By which names the engines of a data directory have been known to brokers: each leaves a retained word
+/// about its presence, which its successor clears.
+#[derive(Clone)]
+struct Sources {
+    file: PathBuf,
+    own: String,
+}
+
+impl Sources {
+    fn of(data_dir: &Path, own: String) -> Self {
+        let file = data_dir.join("mqtt.sources");
+        Self { file, own }
+    }
+
+    /// Those before this one, which is noted beside them until a broker has been told.
+    fn take_over(&self) -> Vec<String> {
+        let noted = std::fs::read_to_string(&self.file).unwrap_or_default();
+        let earlier = noted.lines().filter(|line| *line != self.own);
+        let earlier: Vec<String> = earlier.take(MAX_SOURCES).map(str::to_owned).collect();
+        self.keep(&earlier);
+        earlier
+    }
+
+    /// Notes this one and these. If that fails, a word stays with the broker, and nothing else.
+    fn keep(&self, earlier: &[String]) {
+        let lines: Vec<&str> = [&self.own]
+            .into_iter()
+            .chain(earlier)
+            .map(String::as_str)
+            .collect();
+        if let Err(error) = std::fs::write(&self.file, lines.join("\n") + "\n") {
+            tracing::debug!(%error, file = %self.file.display(), "it cannot be noted by what name brokers know this engine");
+        }
+    }
+}
+
+/// The runs that had begun and are not over, and the runs of workflows below them.
 async fn left_by_an_earlier_life(store: &dyn Store) -> Result<Vec<Execution>, StoreError> {
     let begun = ExecutionFilter {
         statuses: vec![
@@ -167,11 +228,15 @@ async fn left_by_an_earlier_life(store: &dyn Store) -> Result<Vec<Execution>, St
         roots: true,
         ..ExecutionFilter::default()
     };
-    let page = PageRequest {
-        after: None,
-        limit: MAX_RESUMED,
+    let page = |limit| PageRequest { after: None, limit };
+    let mut left = store.executions(begun, page(MAX_RESUMED)).await?;
+    let runs = ExecutionFilter {
+        statuses: vec![Status::Waiting, Status::Canceling],
+        ..ExecutionFilter::default()
     };
-    store.executions(begun, page).await
+    let below = store.executions(runs, page(MAX_RESUMED_BELOW)).await?;
+    left.extend(below.into_iter().filter(|run| run.spec.parent.is_some()));
+    Ok(left)
 }
 
 /// The native function of `core.mqtt_publish`, with the broker that is used where its parameters name

@@ -143,7 +143,7 @@ impl System {
             .brokers(|name| std::env::var(name).ok())
             .map_err(invalid_configuration)?;
         let project = brokers.identity.project_id.clone();
-        let mut mqtt = Mqtt::prepare(brokers, &bus, clock.clone()).await?;
+        let mut mqtt = Mqtt::prepare(brokers, &data, &bus, clock.clone()).await?;
         let broker = mqtt.as_ref().map(|mqtt| mqtt.settings().broker.clone());
         native = connector::with_publish(native, broker.clone());
         let export = start_traces(&config, &data, &store, &bus)?;
@@ -181,6 +181,10 @@ impl System {
         if !without_functions && part == Part::Everything {
             functions::check(&engine, &native).await?;
         }
+        if let Some(mqtt) = mqtt.as_ref().filter(|_| part == Part::Everything) {
+            // Before what recovery changes is told.
+            mqtt.resume(store.as_ref()).await.map_err(of_store)?;
+        }
         let logs = data.path().join("logs");
         let recovered = engine
             .recover(Recovery {
@@ -197,9 +201,7 @@ impl System {
         }
         if let Some(mqtt) = &mut mqtt {
             // Before a worker is there nothing starts, so what the broker retains is not too late.
-            let ports = (clock.clone(), entropy);
-            let connected = mqtt.connect(&engine, &bus, ports, on_link).await;
-            connected.map_err(of_store)?;
+            mqtt.connect(&engine, &bus, (clock.clone(), entropy), on_link);
         }
 
         let runtime = tokio::runtime::Handle::current();
@@ -312,12 +314,12 @@ impl System {
                 tracing::error!("a loop did not stop in time");
             }
         }
+        self.store.close();
+        self.engine.close();
+        // What was decided is committed or never will be, so nothing more is told.
         if let Some(mqtt) = self.mqtt.take() {
             mqtt.stop().await;
         }
-        self.store.close();
-        self.engine.close();
-        // Nothing is committed any more, so nothing more is told.
         if let Some(export) = self.export.take() {
             export.stop(self.config.otlp.flush).await;
         }

@@ -131,6 +131,18 @@ impl Rate {
         &self.text
     }
 
+    /// As it is on the wire: a text with its unit, or a number of starts a second.
+    fn param(&self) -> Value {
+        if self.text.contains('/') {
+            return json!(self.text);
+        }
+        match (self.text.parse::<u64>(), self.text.parse::<f64>()) {
+            (Ok(whole), _) => json!(whole),
+            (_, Ok(number)) => json!(number),
+            _ => json!(self.text),
+        }
+    }
+
     /// How many starts may follow one another at once if nobody says: one for rates below 1 a second,
     /// else as many as start in a second.
     pub fn default_burst(&self) -> u32 {
@@ -159,21 +171,28 @@ impl FromStr for Rate {
     fn from_str(text: &str) -> Result<Self, ConstraintError> {
         let refuse = || ConstraintError::Rate(text.chars().take(64).collect());
         let trimmed = text.trim();
-        let (count, unit) = trimmed.split_once('/').unwrap_or((trimmed, "s"));
+        let (count, unit) = match trimmed.split_once('/') {
+            Some((count, unit)) => (count, Some(unit)),
+            None => (trimmed, None),
+        };
         let plain = |c: char| c.is_ascii_digit() || c == '.';
         let count = count.trim();
         if count.is_empty() || !count.chars().all(plain) {
             return Err(refuse());
         }
         let count: f64 = count.parse().map_err(|_| refuse())?;
-        let period_secs = match unit.trim() {
+        let period_secs = match unit.map_or("s", str::trim) {
             "s" | "sec" | "second" => 1.0,
             "m" | "min" | "minute" => 60.0,
             "h" | "hr" | "hour" => 3_600.0,
             "d" | "day" => 86_400.0,
             _ => return Err(refuse()),
         };
-        Self::new(trimmed, count, period_secs)
+        match unit {
+            Some(_) => Self::new(trimmed, count, period_secs),
+            // One way to write each number, so that what is read again is the same.
+            None => Self::new(&count.to_string(), count, period_secs),
+        }
     }
 }
 
@@ -244,7 +263,10 @@ impl Terms {
             ConstraintType::RateLimit => {
                 let rate: Rate = match params.get("rate") {
                     Some(Value::String(text)) => text.parse()?,
-                    Some(Value::Number(number)) => number.to_string().parse()?,
+                    // Without an exponent, which no text of a rate has.
+                    Some(Value::Number(number)) => {
+                        number.as_f64().unwrap_or(0.0).to_string().parse()?
+                    }
                     _ => {
                         return Err(wrong(
                             "'rate' must be a text such as 10/m, or a number of starts a second",
@@ -283,9 +305,9 @@ impl Terms {
             Self::Pause | Self::EventPause { drop: false } => json!({}),
             Self::Concurrency { limit } => json!({ "limit": limit }),
             Self::RateLimit { rate, burst } if *burst == rate.default_burst() => {
-                json!({ "rate": rate.as_str() })
+                json!({ "rate": rate.param() })
             }
-            Self::RateLimit { rate, burst } => json!({ "rate": rate.as_str(), "burst": burst }),
+            Self::RateLimit { rate, burst } => json!({ "rate": rate.param(), "burst": burst }),
             Self::EventPause { drop: true } => json!({ "drop": true }),
         }
     }
@@ -556,13 +578,18 @@ mod tests {
             ("concurrency", json!({ "limit": 3 })),
             ("rate_limit", json!({ "rate": "10/m" })),
             ("rate_limit", json!({ "rate": "10/m", "burst": 4 })),
+            ("rate_limit", json!({ "rate": 5 })),
+            ("rate_limit", json!({ "rate": 2.5, "burst": 4 })),
+            ("rate_limit", json!({ "rate": 0.000_001 })),
             ("event_pause", json!({ "drop": true })),
         ] {
             let terms = Terms::read(kind.parse().unwrap(), &params).unwrap();
             assert_eq!(terms.params(), params);
         }
-        let number = Terms::read(ConstraintType::RateLimit, &json!({ "rate": 2.5 })).unwrap();
-        assert_eq!(number.params(), json!({ "rate": "2.5" }));
+        let read = |params| Terms::read(ConstraintType::RateLimit, &params).unwrap();
+        for text in ["2.50", " 2.5 ", "02.5"] {
+            assert_eq!(read(json!({ "rate": text })), read(json!({ "rate": 2.5 })));
+        }
     }
 
     #[test]

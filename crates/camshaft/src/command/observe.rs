@@ -62,10 +62,18 @@ impl Observe {
         let zone = TimeZone::system();
         loop {
             match watcher.next().await {
-                Seen::Message { topic, payload, .. } => {
+                Seen::Message {
+                    topic,
+                    payload,
+                    retained,
+                } => {
                     let Ok(message) = serde_json::from_slice::<Value>(&payload) else {
                         continue;
                     };
+                    // Who is gone since before we came is no news.
+                    if retained && message["status"] == "offline" {
+                        continue;
+                    }
                     let line = if context.format == Format::Table {
                         let run = observed::run_line(&message, &zone);
                         run.or_else(|| {

@@ -16,7 +16,7 @@ pub const TLS_PORT: u16 = 8883;
 
 /// The most bytes that a packet may have. MQTT 3.1.1 has no way to tell a broker to leave out what is
 /// larger, so one such packet ends the connection.
-const MAX_PACKET_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const MAX_PACKET_BYTES: usize = 16 * 1024 * 1024;
 /// How many messages may wait for their acknowledgement.
 pub(super) const MAX_INFLIGHT: u16 = 128;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

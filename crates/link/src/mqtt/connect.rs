@@ -4,7 +4,11 @@
 //! It never stands in the way of the engine. It connects in the background; only while the constraints
 //! that the broker retains are being fetched, and for 2 s at the most, the engine starts nothing new.
 //! When they have all come is known by a message to a topic of our own: the broker sends its echo after
-//! what it had retained when we subscribed.
+//! what it had retained when we subscribed. Telemetry waits until then, so that what has piled up while
+//! the broker was away does not stand before that message.
+//!
+//! At the stop all of it has one deadline. That we are gone is said last, and the connection is closed
+//! only once the broker has it; else it is dropped, and the broker says it by our will.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,28 +16,37 @@ use std::time::Duration;
 use camshaft_model::notice::{Notice, Subscriber};
 use camshaft_model::port::clock::{Clock, Entropy};
 use camshaft_model::port::constraint::ConstraintControl;
+use camshaft_model::ConstraintKey;
 use rumqttc::{LastWill, QoS};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
+use super::backoff::{Backoff, Went};
 use super::broker::Broker;
-use super::constraints::{Constraints, Forget, Input, Refused};
+use super::constraints::{Constraints, Refused, Tell};
 use super::gate::{GATE_TIMEOUT, Gate};
-use super::message;
+use super::inbox::{Inbox, Input, inbox};
+use super::message::{self, MAX_CONSTRAINT_BYTES};
 use super::session::{ConnectError, Happened, Message, Session};
 use super::telemetry::{Identity, Queued, Telemetry};
 use super::topic::Topics;
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the last messages may take before the connection is closed.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
-const FIRST_BACKOFF: Duration = Duration::from_millis(100);
-const LAST_BACKOFF: Duration = Duration::from_secs(30);
-/// Messages and changes that wait to be applied.
-const INPUTS: usize = 4_096;
+/// How long the broker may take to send what it retains; the rest of the gate's time is for applying it.
+const GATHER_TIMEOUT: Duration = GATE_TIMEOUT.saturating_sub(Duration::from_millis(200));
+/// How long all may take at the stop: the last messages, and the word that we are gone.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// So much of it is kept for that word.
+const LEAVE_TIME: Duration = Duration::from_millis(500);
+/// How long the connection itself may take to close after that.
+const CLOSE_TIME: Duration = Duration::from_millis(250);
+/// The most predecessors that the broker is made to forget at once.
+const MAX_PREDECESSORS: usize = 16;
+/// What waits to be told of constraints.
+const TELLS: usize = 4_096;
 /// What the broker says of us when we are gone without a word.
 const OFFLINE: &str = r#"{"status": "offline"}"#;
 
@@ -48,6 +61,8 @@ pub struct Settings {
     pub topics: Topics,
     /// Who tells.
     pub identity: Identity,
+    /// Earlier sources of the same data directory, whose presence nobody will look at any more.
+    pub predecessors: Vec<String>,
     /// The version of the program, for who looks at its presence.
     pub version: String,
 }
@@ -75,8 +90,9 @@ pub type Listener = Arc<dyn Fn(&Link) + Send + Sync>;
 pub struct Connector {
     telemetry: Arc<Telemetry>,
     refused: Arc<Refused>,
-    inputs: mpsc::Sender<Input>,
-    stop: watch::Sender<bool>,
+    inbox: Inbox,
+    /// Set to the deadline when it stops.
+    stop: watch::Sender<Option<Instant>>,
     task: parking_lot::Mutex<Option<JoinHandle<()>>>,
     /// Applies constraints; it holds the engine, which holds the bus, which holds this.
     applying: AbortHandle,
@@ -94,18 +110,18 @@ impl Connector {
         listener: Listener,
     ) -> Arc<Self> {
         let gate = Arc::new(Gate::new(control.clone()));
-        let (inputs, received) = mpsc::channel(INPUTS);
-        let (forget, to_forget) = mpsc::channel(INPUTS);
-        let (stop, stopped) = watch::channel(false);
+        let (inbox, inputs) = inbox();
+        let (tell, to_tell) = mpsc::channel(TELLS);
+        let (stop, stopped) = watch::channel(None);
         let constraints = Constraints::new(
             control,
             clock.clone(),
             settings.topics.clone(),
             gate.clone(),
-            forget,
+            tell,
         );
         let refused = constraints.refused.clone();
-        let applying = tokio::spawn(constraints.run(received)).abort_handle();
+        let applying = tokio::spawn(constraints.run(inputs)).abort_handle();
         gate.close();
         let worker = Worker {
             settings,
@@ -113,19 +129,15 @@ impl Connector {
             clock,
             entropy,
             listener,
-            gate: gate.clone(),
-            inputs: inputs.clone(),
-            to_forget,
+            gate,
+            inbox: inbox.clone(),
+            to_tell,
             stopped,
         };
-        tokio::spawn(async move {
-            sleep(GATE_TIMEOUT).await;
-            gate.expire();
-        });
         Arc::new(Self {
             telemetry,
             refused,
-            inputs,
+            inbox,
             stop,
             task: parking_lot::Mutex::new(Some(tokio::spawn(worker.run()))),
             applying,
@@ -140,16 +152,23 @@ impl Connector {
     /// Sends what is left, says that we are gone, and closes the connection: after 2 s at the latest.
     pub async fn stop(&self) {
         self.telemetry.close();
-        let _ = self.stop.send(true);
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        let _ = self.stop.send(Some(deadline));
         let Some(mut task) = self.task.lock().take() else {
             return;
         };
-        // A broker that takes its time for the last word as well does not hold up the end.
-        if timeout(2 * FLUSH_TIMEOUT, &mut task).await.is_err() {
+        if timeout_at(deadline + CLOSE_TIME, &mut task).await.is_err() {
             tracing::warn!("the connection to the broker was not closed in time");
             task.abort();
         }
         self.applying.abort();
+        let left = self.telemetry.give_up();
+        if left > 0 {
+            tracing::warn!(
+                left,
+                "the broker had not taken all that was told of runs when the engine stopped"
+            );
+        }
     }
 
     /// Lets go of the connection at once, as by a crash: the broker tells that we are gone.
@@ -174,10 +193,9 @@ impl Subscriber for Connector {
         if let Notice::Constraint {
             constraint, change, ..
         } = notice
-            && self
-                .inputs
-                .try_send(Input::Changed(constraint.clone(), *change))
-                .is_err()
+            && !self
+                .inbox
+                .offer(Input::Changed(constraint.clone(), *change))
         {
             tracing::warn!(
                 constraint = constraint.id,
@@ -190,13 +208,32 @@ impl Subscriber for Connector {
 /// What a message was, so that it can be sent again if the broker has not got it.
 enum Ticket {
     Telemetry(Box<Queued>),
-    Forget(camshaft_model::ConstraintKey),
+    Told {
+        topic: String,
+        forgotten: Option<ConstraintKey>,
+    },
+    Offline,
     Other,
 }
 
+/// How a connection came to its end.
 enum End {
-    Stopped,
+    /// The broker knows that we are gone.
+    Told,
+    /// There was no time to tell it: it finds out.
+    CutOff,
     Lost(ConnectError),
+}
+
+/// One connection, as far as it has come.
+struct Talk {
+    number: u64,
+    marker: String,
+    /// Until when the broker may take to send what it retains; `None` once that is over.
+    gathering_until: Option<Instant>,
+    /// Whether everything that the broker retains has come.
+    has_all: bool,
+    stop_at: Option<Instant>,
 }
 
 struct Worker {
@@ -206,38 +243,47 @@ struct Worker {
     entropy: Arc<dyn Entropy>,
     listener: Listener,
     gate: Arc<Gate>,
-    inputs: mpsc::Sender<Input>,
-    to_forget: mpsc::Receiver<Forget>,
-    stopped: watch::Receiver<bool>,
+    inbox: Inbox,
+    to_tell: mpsc::Receiver<Tell>,
+    stopped: watch::Receiver<Option<Instant>>,
 }
 
 impl Worker {
     async fn run(mut self) {
-        let mut backoff = FIRST_BACKOFF;
+        let mut backoff = Backoff::default();
         loop {
-            let reason = match self.open().await {
+            let (reason, went) = match self.open().await {
                 Ok(session) => {
-                    backoff = FIRST_BACKOFF;
                     (self.listener)(&Link::Up);
-                    let end = self.serve(session).await;
+                    let began = Instant::now();
+                    let (end, gathered) = self.serve(session).await;
                     (self.listener)(&Link::Down);
+                    let after = began.elapsed();
                     match end {
-                        End::Stopped => return,
-                        End::Lost(error) => error.to_string(),
+                        End::Told | End::CutOff => return,
+                        End::Lost(error) => (error.to_string(), Went::Lost { after, gathered }),
                     }
                 }
-                Err(error) => error.to_string(),
+                Err(error) => (error.to_string(), Went::Unreached),
             };
-            if *self.stopped.borrow() {
+            if self.stopped.borrow().is_some() {
                 return;
             }
             // Engines that lost the same broker must not come back in step.
-            let after = backoff.mul_f64(0.5 + self.entropy.fraction() / 2.0);
+            let after = backoff
+                .after(went)
+                .mul_f64(0.5 + self.entropy.fraction() / 2.0);
+            if backoff.is_a_pattern() && went != Went::Unreached {
+                tracing::warn!(
+                    client_id = self.settings.client_id,
+                    "connections to the broker end as soon as they have begun: another client may have the same name, or a message below {} may be larger than a connection takes",
+                    self.settings.topics.constraints()
+                );
+            }
             (self.listener)(&Link::Retrying { reason, after });
-            backoff = (backoff * 2).min(LAST_BACKOFF);
             tokio::select! {
                 () = sleep(after) => {}
-                () = asked_to_stop(&mut self.stopped) => {
+                _ = asked_to_stop(&mut self.stopped) => {
                     // One more attempt for what has not been told yet.
                     if self.telemetry.is_empty() {
                         return;
@@ -261,57 +307,63 @@ impl Worker {
             QoS::AtLeastOnce,
             true,
         );
-        let within = if *self.stopped.borrow() {
-            FLUSH_TIMEOUT
-        } else {
-            CONNECT_TIMEOUT
-        };
+        let deadline = *self.stopped.borrow();
+        let within = deadline.map_or(CONNECT_TIMEOUT, |at| at - Instant::now());
         Session::open(broker, client_id, Some(will), within).await
     }
 
-    async fn serve(&mut self, mut session: Session<Ticket>) -> End {
-        let gate = self.gate.close();
-        let error = self.converse(&mut session, gate).await;
-        self.gate.open(gate);
-        let _ = self.inputs.send(Input::Disconnected).await;
-        match error {
-            Ok(()) => {
+    /// What became of a connection, and whether everything that the broker retains has come by it.
+    async fn serve(&mut self, mut session: Session<Ticket>) -> (End, bool) {
+        let mut talk = Talk {
+            number: self.gate.close(),
+            marker: format!("{}/sync", self.status_topic()),
+            gathering_until: Some(Instant::now() + GATHER_TIMEOUT),
+            has_all: false,
+            stop_at: None,
+        };
+        let ended = self.converse(&mut session, &mut talk).await;
+        self.inbox.put(Input::Disconnected(talk.number));
+        let end = match ended {
+            Ok(true) => {
                 session.close().await;
-                End::Stopped
+                End::Told
             }
+            Ok(false) => End::CutOff,
             Err(error) => {
                 let tickets = session.into_unacknowledged();
                 let telemetry = tickets.into_iter().filter_map(|ticket| match ticket {
                     Ticket::Telemetry(queued) => Some(*queued),
-                    // These are published again with the next connection.
-                    Ticket::Forget(_) | Ticket::Other => None,
+                    // These are published again with the next connection, or not needed any more.
+                    Ticket::Told { .. } | Ticket::Offline | Ticket::Other => None,
                 });
                 self.telemetry.put_back(telemetry.collect());
-                while self.to_forget.try_recv().is_ok() {}
                 End::Lost(error)
             }
-        }
+        };
+        (end, talk.has_all)
     }
 
+    /// Goes on until the engine stops. Says then whether the broker knows.
     async fn converse(
         &mut self,
         session: &mut Session<Ticket>,
-        gate: u64,
-    ) -> Result<(), ConnectError> {
-        let marker = format!("{}/sync", self.status_topic());
-        let _ = self.inputs.send(Input::Connected).await;
+        talk: &mut Talk,
+    ) -> Result<bool, ConnectError> {
+        self.inbox.put(Input::Connected(talk.number));
         self.greet(session);
         session.subscribe(vec![
             (self.settings.topics.constraints(), QoS::AtLeastOnce),
-            (marker.clone(), QoS::AtLeastOnce),
+            (talk.marker.clone(), QoS::AtLeastOnce),
         ])?;
-        let mut gathering_until = Some(Instant::now() + GATE_TIMEOUT);
-        let mut flush_until = None;
         loop {
-            self.send_telemetry(session);
-            let flushed = self.telemetry.is_empty() && session.is_idle();
-            if flush_until.is_some_and(|at| flushed || Instant::now() >= at) {
-                return self.take_leave(session).await;
+            if talk.gathering_until.is_none() || talk.stop_at.is_some() {
+                self.send_telemetry(session);
+            }
+            if let Some(deadline) = talk.stop_at {
+                let flushed = self.telemetry.is_empty() && session.is_idle();
+                if flushed || Instant::now() + LEAVE_TIME >= deadline {
+                    return self.take_leave(session, deadline).await;
+                }
             }
             let until = |at: Option<Instant>| async move {
                 match at {
@@ -320,45 +372,45 @@ impl Worker {
                 }
             };
             tokio::select! {
-                happened = session.next() => {
-                    if self.happened(happened?, session, &marker).await {
-                        gathering_until = None;
-                        let _ = self.inputs.send(Input::Gathered(gate)).await;
+                happened = session.next() => self.happened(happened?, session, talk)?,
+                () = self.telemetry.filled(), if session.has_room() && talk.gathering_until.is_none() => {}
+                Some(tell) = self.to_tell.recv(), if session.has_room() => {
+                    let Tell { connection, message, forgotten } = tell;
+                    if connection == talk.number {
+                        let topic = message.topic.clone();
+                        let _ = session.publish(message, Ticket::Told { topic, forgotten });
                     }
                 }
-                () = self.telemetry.filled(), if session.has_room() => {}
-                Some(Forget { key, message }) = self.to_forget.recv(), if session.has_room() => {
-                    let _ = session.publish(message, Ticket::Forget(key));
+                () = until(talk.gathering_until) => {
+                    tracing::warn!("the broker has not said within 2 s that all of its constraints are here (may this engine publish to {}?); what has come holds", talk.marker);
+                    self.gathered(talk, false);
                 }
-                () = until(gathering_until) => {
-                    tracing::warn!("the broker has not said within 2 s that all of its constraints are here (may this engine publish to {marker}?); what has come holds");
-                    gathering_until = None;
-                    self.gate.open(gate);
-                    let _ = self.inputs.send(Input::Gathered(gate)).await;
-                }
-                () = until(flush_until) => {}
-                () = asked_to_stop(&mut self.stopped), if flush_until.is_none() => {
-                    flush_until = Some(Instant::now() + FLUSH_TIMEOUT);
+                () = until(talk.stop_at.map(|at| at - LEAVE_TIME)) => {}
+                at = asked_to_stop(&mut self.stopped), if talk.stop_at.is_none() => {
+                    talk.stop_at = Some(at);
                 }
             }
         }
     }
 
-    /// Deals with what happened; `true` if the broker has sent all that it had retained.
-    async fn happened(
+    /// What has come is to be applied, and then the gate may open.
+    fn gathered(&self, talk: &mut Talk, complete: bool) {
+        talk.has_all |= complete;
+        talk.gathering_until = None;
+        self.inbox.put(Input::Gathered {
+            connection: talk.number,
+            complete,
+        });
+    }
+
+    fn happened(
         &self,
         happened: Happened<Ticket>,
         session: &mut Session<Ticket>,
-        marker: &str,
-    ) -> bool {
+        talk: &mut Talk,
+    ) -> Result<(), ConnectError> {
         match happened {
-            Happened::Acknowledged(Ticket::Telemetry(queued)) => {
-                self.telemetry.delivered(queued.run);
-            }
-            Happened::Acknowledged(Ticket::Forget(key)) => {
-                let _ = self.inputs.send(Input::Forgotten(key)).await;
-            }
-            Happened::Acknowledged(Ticket::Other) => {}
+            Happened::Acknowledged(ticket) => self.acknowledged(ticket),
             Happened::Subscribed(granted) => {
                 if !granted {
                     tracing::error!(
@@ -366,19 +418,42 @@ impl Worker {
                         self.settings.topics.constraints()
                     );
                 }
-                let _ = session.publish(Message::passing(marker.to_owned(), "sync"), Ticket::Other);
+                let marker = Message::passing(talk.marker.clone(), "sync");
+                if session.publish(marker, Ticket::Other).is_err() {
+                    return Err(session.lost("there was no room for the message that is waited for"));
+                }
             }
-            Happened::Received(publish) if publish.topic == marker => return true,
+            Happened::Received(publish) if publish.topic == talk.marker => {
+                if talk.gathering_until.is_some() {
+                    self.gathered(talk, true);
+                }
+            }
             Happened::Received(publish) => {
-                let input = Input::Received {
-                    topic: publish.topic,
-                    payload: publish.payload.into(),
-                    retained: publish.retain,
+                let (topic, bytes) = (publish.topic, publish.payload.len());
+                let input = if bytes > MAX_CONSTRAINT_BYTES {
+                    Input::TooLarge { topic, bytes }
+                } else {
+                    Input::Received {
+                        topic,
+                        payload: publish.payload.into(),
+                        retained: publish.retain,
+                    }
                 };
-                let _ = self.inputs.send(input).await;
+                if !self.inbox.offer(input) {
+                    // What is retained comes again with the next connection.
+                    return Err(session.lost("more came about constraints than could be stored"));
+                }
             }
         }
-        false
+        Ok(())
+    }
+
+    fn acknowledged(&self, ticket: Ticket) {
+        match ticket {
+            Ticket::Telemetry(queued) => self.telemetry.delivered(queued.run),
+            Ticket::Told { topic, forgotten } => self.inbox.put(Input::Told { topic, forgotten }),
+            Ticket::Offline | Ticket::Other => {}
+        }
     }
 
     fn send_telemetry(&self, session: &mut Session<Ticket>) {
@@ -399,9 +474,14 @@ impl Worker {
         self.settings.topics.status(&self.settings.identity.source)
     }
 
+    /// Says that we are here, and that those before us will not be again.
     fn greet(&self, session: &mut Session<Ticket>) {
         let Settings {
-            identity, version, ..
+            identity,
+            version,
+            topics,
+            predecessors,
+            ..
         } = &self.settings;
         let online = json!({
             "status": "online",
@@ -410,27 +490,45 @@ impl Worker {
             "project_id": identity.project_id,
             "version": version,
         });
-        let message = Message::retained(self.status_topic(), message::spaced(&online));
-        let _ = session.publish(message, Ticket::Other);
+        let gone = predecessors.iter().filter(|gone| **gone != identity.source);
+        let gone = gone.map(|gone| Message::retained(topics.status(gone), ""));
+        let here = Message::retained(self.status_topic(), message::spaced(&online));
+        for message in gone.take(MAX_PREDECESSORS).chain([here]) {
+            let _ = session.publish(message, Ticket::Other);
+        }
     }
 
-    async fn take_leave(&self, session: &mut Session<Ticket>) -> Result<(), ConnectError> {
+    /// Says that we are gone; whether the broker knows before the deadline.
+    async fn take_leave(
+        &self,
+        session: &mut Session<Ticket>,
+        deadline: Instant,
+    ) -> Result<bool, ConnectError> {
         let message = Message::retained(self.status_topic(), OFFLINE);
-        let _ = session.publish(message, Ticket::Other);
+        if session.publish(message, Ticket::Offline).is_err() {
+            return Ok(false);
+        }
         let told = async {
-            while !session.is_idle() {
-                if let Happened::Acknowledged(Ticket::Telemetry(queued)) = session.next().await? {
-                    self.telemetry.delivered(queued.run);
+            loop {
+                match session.next().await? {
+                    Happened::Acknowledged(Ticket::Offline) => return Ok(true),
+                    Happened::Acknowledged(ticket) => self.acknowledged(ticket),
+                    Happened::Received(_) | Happened::Subscribed(_) => {}
                 }
             }
-            Ok(())
         };
-        // Whoever does not hear it from us hears it from the broker.
-        timeout(FLUSH_TIMEOUT, told).await.unwrap_or(Ok(()))
+        timeout_at(deadline, told).await.unwrap_or(Ok(false))
     }
 }
 
-async fn asked_to_stop(stopped: &mut watch::Receiver<bool>) {
-    // Whoever could ask is gone: that is as good as having asked.
-    let _ = stopped.wait_for(|stop| *stop).await;
+/// Returns the deadline.
+async fn asked_to_stop(stopped: &mut watch::Receiver<Option<Instant>>) -> Instant {
+    match stopped.wait_for(Option::is_some).await {
+        Ok(deadline) => deadline.unwrap_or_else(Instant::now),
+        // Whoever could ask is gone: that is as good as having asked.
+        Err(_) => Instant::now() + STOP_TIMEOUT,
+    }
 }
+
+#[cfg(test)]
+mod tests;

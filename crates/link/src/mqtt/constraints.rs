@@ -9,8 +9,11 @@
 //! A constraint that came by the broker and is ended or replaced here would come back with the next
 //! connection; so the broker is made to forget it. An empty message to the topic of a whole scope ends
 //! all of the scope's types for everybody who listens. Where others still hold, one of these takes its
-//! place. What we publish comes back to us and must not be taken for somebody else's wish: each such
-//! message is expected once and passed over.
+//! place. What we publish comes back to us and must not be taken for somebody else's wish: it is passed
+//! over, but it also shows what the broker retains from then on. If that is not what holds, because somebody
+//! published while ours was on its way, what holds is published again.
+
+mod echo;
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -24,12 +27,16 @@ use camshaft_model::{Constraint, ConstraintChange, ConstraintKey, Via, duration}
 use tokio::sync::mpsc;
 
 use super::gate::Gate;
-use super::message::{self, MAX_CONSTRAINT_BYTES};
+use super::inbox::{Input, Inputs};
+use super::message::{self, MAX_CONSTRAINT_BYTES, MessageError};
 use super::session::Message;
 use super::topic::{ConstraintTopic, Topics};
+use echo::Echoes;
 
 /// The most retained messages that are gathered at the begin of a connection.
 const MAX_GATHERED: usize = 10_000;
+/// The most bytes of them.
+const MAX_GATHERED_BYTES: usize = 16 * 1024 * 1024;
 /// The most refused messages that are remembered, so that a retained one is logged once.
 const MAX_REMEMBERED: usize = 1_024;
 /// How many refused messages are logged in a minute.
@@ -37,32 +44,14 @@ const LOGGED_A_MINUTE: u32 = 10;
 /// How long to wait before a constraint that could not be stored is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What happens to constraints, in order.
+/// Something that the broker is to retain, or to retain no more.
 #[derive(Debug)]
-pub(super) enum Input {
-    /// A connection was made; retained messages follow.
-    Connected,
-    /// A message came.
-    Received {
-        topic: String,
-        payload: Vec<u8>,
-        retained: bool,
-    },
-    /// Every retained message has come; what closed the gate with this number may open it.
-    Gathered(u64),
-    /// The connection is gone.
-    Disconnected,
-    /// The engine tells of a change.
-    Changed(Arc<Constraint>, ConstraintChange),
-    /// The broker has forgotten this one.
-    Forgotten(ConstraintKey),
-}
-
-/// Something for the broker, and the constraint that it makes the broker forget.
-#[derive(Debug)]
-pub(super) struct Forget {
-    pub(super) key: ConstraintKey,
+pub(super) struct Tell {
+    /// The connection that it is for; with another one it is decided anew.
+    pub(super) connection: u64,
     pub(super) message: Message,
+    /// What the broker has forgotten once it has this.
+    pub(super) forgotten: Option<ConstraintKey>,
 }
 
 /// How often something from the broker changed nothing.
@@ -83,7 +72,7 @@ pub(super) struct Constraints {
     pub(super) topics: Topics,
     pub(super) gate: Arc<Gate>,
     pub(super) refused: Arc<Refused>,
-    pub(super) forget: mpsc::Sender<Forget>,
+    pub(super) tell: mpsc::Sender<Tell>,
     retry: Duration,
     state: State,
     log: Log,
@@ -91,7 +80,8 @@ pub(super) struct Constraints {
 
 #[derive(Default)]
 struct State {
-    connected: bool,
+    /// The connection that there is.
+    connection: Option<u64>,
     /// Messages of the begin of a connection, while it lasts.
     gathering: Option<Gathering>,
     /// Which topics hold a message for who comes later, and of which constraint.
@@ -100,14 +90,22 @@ struct State {
     in_force: HashMap<ConstraintKey, Constraint>,
     /// What the broker has not forgotten yet, as it was.
     owed: HashMap<ConstraintKey, Constraint>,
-    /// How often a message of our own is still to come back.
-    echoes: HashMap<String, u32>,
+    /// What is still to come back to us.
+    echoes: Echoes,
 }
 
 #[derive(Default)]
 struct Gathering {
     retained: Vec<(String, Vec<u8>)>,
     later: Vec<(String, Vec<u8>)>,
+    bytes: usize,
+}
+
+impl Gathering {
+    fn has_room(&self, topic: &str, payload: &[u8]) -> bool {
+        self.retained.len() + self.later.len() < MAX_GATHERED
+            && self.bytes + topic.len() + payload.len() <= MAX_GATHERED_BYTES
+    }
 }
 
 impl Constraints {
@@ -116,7 +114,7 @@ impl Constraints {
         clock: Arc<dyn Clock>,
         topics: Topics,
         gate: Arc<Gate>,
-        forget: mpsc::Sender<Forget>,
+        tell: mpsc::Sender<Tell>,
     ) -> Self {
         let mut state = State::default();
         for constraint in control.constraints() {
@@ -130,7 +128,7 @@ impl Constraints {
             topics,
             gate,
             refused: Arc::default(),
-            forget,
+            tell,
             retry: RETRY,
             state,
             log: Log::default(),
@@ -138,16 +136,16 @@ impl Constraints {
     }
 
     /// Takes inputs until nobody sends any more.
-    pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
-        while let Some(input) = inputs.recv().await {
+    pub(super) async fn run(mut self, mut inputs: Inputs) {
+        while let Some(input) = inputs.next().await {
             self.take(input).await;
         }
     }
 
     pub(super) async fn take(&mut self, input: Input) {
         match input {
-            Input::Connected => {
-                self.state.connected = true;
+            Input::Connected(connection) => {
+                self.state.connection = Some(connection);
                 self.state.echoes.clear();
                 self.state.kept.clear();
                 self.state.gathering = Some(Gathering::default());
@@ -157,54 +155,68 @@ impl Constraints {
                 payload,
                 retained,
             } => match &mut self.state.gathering {
-                Some(gathering) => {
+                Some(gathering) if gathering.has_room(&topic, &payload) => {
+                    gathering.bytes += topic.len() + payload.len();
                     let list = if retained {
                         &mut gathering.retained
                     } else {
                         &mut gathering.later
                     };
-                    if list.len() < MAX_GATHERED {
-                        list.push((topic, payload));
-                    } else {
-                        self.refuse(&topic, &payload, "there are too many retained messages");
-                    }
+                    list.push((topic, payload));
                 }
+                Some(_) => self.refuse(&topic, &payload, "there are too many retained messages"),
                 None => {
-                    self.received(topic, &payload, false).await;
+                    self.received(topic, &payload, retained).await;
                 }
             },
-            Input::Gathered(gate) => {
-                if let Some(gathered) = self.state.gathering.take() {
-                    self.apply(gathered).await;
-                }
-                self.gate.open(gate);
+            Input::TooLarge { topic, bytes } => {
+                let error = MessageError::TooLarge(bytes);
+                self.refuse(&topic, &bytes.to_le_bytes(), &error.to_string());
             }
-            Input::Disconnected => {
-                self.state.connected = false;
-                self.state.gathering = None;
+            Input::Gathered {
+                connection,
+                complete,
+            } => {
+                if self.state.connection == Some(connection) {
+                    self.apply_gathered(complete).await;
+                }
+                self.gate.open(connection);
+            }
+            Input::Disconnected(connection) => {
+                self.state.connection = None;
+                // What has come holds, whatever did not.
+                self.apply_gathered(false).await;
+                self.gate.open(connection);
             }
             Input::Changed(constraint, change) => self.changed(&constraint, change),
-            Input::Forgotten(key) => {
-                self.state.owed.remove(&key);
+            Input::Told { topic, forgotten } => {
+                self.state.echoes.acknowledged(&topic, self.clock.now());
+                if let Some(key) = forgotten {
+                    self.state.owed.remove(&key);
+                }
             }
         }
     }
 
-    async fn apply(&mut self, gathered: Gathering) {
+    async fn apply_gathered(&mut self, complete: bool) {
+        let Some(gathered) = self.state.gathering.take() else {
+            return;
+        };
         let Gathering {
             mut retained,
             later,
+            ..
         } = gathered;
         // A stable sort: `false` is before `true`.
-        retained.sort_by_key(|(topic, _)| {
-            !topic.rsplit('/').next().is_some_and(|l| l.starts_with('~'))
-        });
+        retained.sort_by_key(|(topic, _)| !is_of_type(topic));
         let mut held = HashSet::new();
         for (topic, payload) in retained {
             held.extend(self.received(topic, &payload, true).await);
         }
-        // What is owed and was not among them is gone already.
-        self.state.owed.retain(|key, _| held.contains(key));
+        if complete {
+            // What is owed and was not among them is gone already.
+            self.state.owed.retain(|key, _| held.contains(key));
+        }
         for (topic, payload) in later {
             self.received(topic, &payload, false).await;
         }
@@ -217,7 +229,9 @@ impl Constraints {
         payload: &[u8],
         retained: bool,
     ) -> Option<ConstraintKey> {
-        if self.is_echo(&topic) {
+        let now = self.clock.now();
+        if !retained && self.state.echoes.is_one(&topic, payload, now) {
+            self.echoed(&topic, payload);
             return None;
         }
         let about = match self.topics.read_constraint(&topic) {
@@ -231,7 +245,7 @@ impl Constraints {
             self.cleared(&topic, about).await;
             return None;
         }
-        let constraint = match message::read(payload, self.clock.now()) {
+        let constraint = match message::read(payload, now) {
             Ok(constraint) => constraint,
             Err(error) => {
                 self.refuse(&topic, payload, &error.to_string());
@@ -259,10 +273,23 @@ impl Constraints {
         &mut self,
         topic: String,
         payload: &[u8],
-        constraint: Constraint,
+        mut constraint: Constraint,
         retained: bool,
     ) -> Option<ConstraintKey> {
         let key = constraint.key();
+        if message::is_over(&constraint) {
+            // It keeps the place of one that was cleared by the topic of its type.
+            self.state.kept.remove(&topic);
+            return None;
+        }
+        if !is_of_type(&topic)
+            && let Some(same) = self.state.in_force.get(&key)
+            && is_same(same, &constraint)
+        {
+            // Reason and owner are told by the topic of the type only.
+            constraint.reason = constraint.reason.or_else(|| same.reason.clone());
+            constraint.owner = constraint.owner.or_else(|| same.owner.clone());
+        }
         if retained
             && self
                 .state
@@ -289,8 +316,7 @@ impl Constraints {
                 }
                 Err(ControlRefused::Expired) => {
                     self.state.kept.remove(&topic);
-                    if retained || expires_at == Some(camshaft_model::Timestamp::default()) {
-                        self.refused.0.fetch_add(1, Ordering::Relaxed);
+                    if retained {
                         tracing::debug!(%topic, "a constraint that the broker retains has expired");
                         return None;
                     }
@@ -358,7 +384,7 @@ impl Constraints {
 
     /// Has the broker forget every message of a constraint that it is known to hold.
     fn make_forget(&mut self, key: &ConstraintKey) {
-        if !self.state.connected || self.state.gathering.is_some() {
+        if self.state.connection.is_none() || self.state.gathering.is_some() {
             return;
         }
         let topics: Vec<String> = self
@@ -372,28 +398,64 @@ impl Constraints {
             self.state.owed.remove(key);
         }
         let plain = self.topics.constraint(&key.scope);
+        let mut left = topics.len();
         for topic in topics {
+            left -= 1;
             let successor = (topic == plain).then(|| self.successor(key)).flatten();
-            let payload = match &successor {
-                Some(other) => {
-                    self.state.kept.insert(topic.clone(), other.key());
-                    message::write(other)
-                }
-                None => {
-                    self.state.kept.remove(&topic);
-                    Vec::new()
-                }
-            };
-            *self.state.echoes.entry(topic.clone()).or_default() += 1;
-            let message = Message::retained(topic, payload);
-            let key = key.clone();
-            if self.forget.try_send(Forget { key, message }).is_err() {
+            let payload = successor.as_ref().map(message::write_plain);
+            let forgotten = (left == 0).then(|| key.clone());
+            if !self.publish(&topic, payload.unwrap_or_default(), forgotten) {
                 // It stays owed, so the next connection makes up for it.
-                tracing::warn!(
-                    "too many constraints end at once: the broker goes on holding one for now"
-                );
+                return;
             }
+            match successor {
+                Some(other) => self.state.kept.insert(topic, other.key()),
+                None => self.state.kept.remove(&topic),
+            };
         }
+    }
+
+    /// What we published has come back, so it is what the broker retains now.
+    fn echoed(&mut self, topic: &str, payload: &[u8]) {
+        let holds = self.state.kept.get(topic);
+        let holds = holds.and_then(|key| self.state.in_force.get(key));
+        let wanted = holds.map(|constraint| {
+            if is_of_type(topic) {
+                message::write(constraint)
+            } else {
+                message::write_plain(constraint)
+            }
+        });
+        let wanted = wanted.unwrap_or_default();
+        if wanted != payload {
+            self.publish(topic, wanted, None);
+        }
+    }
+
+    /// Hands over what the broker is to retain; its echo is then expected. `false` if it cannot be taken.
+    fn publish(
+        &mut self,
+        topic: &str,
+        payload: Vec<u8>,
+        forgotten: Option<ConstraintKey>,
+    ) -> bool {
+        let Some(connection) = self.state.connection else {
+            return false;
+        };
+        let message = Message::retained(topic.to_owned(), payload.clone());
+        let tell = Tell {
+            connection,
+            message,
+            forgotten,
+        };
+        if self.tell.try_send(tell).is_err() {
+            tracing::warn!(topic, "too many constraints end at once: the broker goes on holding what it holds for now");
+            return false;
+        }
+        self.state
+            .echoes
+            .expect(topic, &payload, self.clock.now());
+        true
     }
 
     /// Another constraint of the same scope that came by the broker and holds.
@@ -406,17 +468,6 @@ impl Constraints {
                 && other.via == Via::Mqtt
                 && !other.is_expired(now)
         })
-    }
-
-    fn is_echo(&mut self, topic: &str) -> bool {
-        let Some(count) = self.state.echoes.get_mut(topic) else {
-            return false;
-        };
-        *count -= 1;
-        if *count == 0 {
-            self.state.echoes.remove(topic);
-        }
-        true
     }
 
     /// Counts a message that changes nothing, and logs why: each once, and not too many in a minute.
@@ -438,6 +489,11 @@ impl Constraints {
             None => {}
         }
     }
+}
+
+/// Whether a topic is that of one type only.
+fn is_of_type(topic: &str) -> bool {
+    topic.rsplit('/').next().is_some_and(|last| last.starts_with('~'))
 }
 
 /// Whether two messages say the same.

@@ -26,13 +26,13 @@ pub async fn publish(
     topics: &Topics,
     constraint: &Constraint,
 ) -> Result<(), ConnectError> {
-    let payload = message::write(constraint);
+    let of_type = topics.constraint_of_type(&constraint.key());
     let messages = vec![
+        Message::retained(of_type, message::write(constraint)),
         Message::retained(
-            topics.constraint_of_type(&constraint.key()),
-            payload.clone(),
+            topics.constraint(&constraint.scope),
+            message::write_plain(constraint),
         ),
-        Message::retained(topics.constraint(&constraint.scope), payload),
     ];
     within(broker, async {
         let mut session = Session::open(broker, client_id, None, TIMEOUT).await?;
@@ -89,13 +89,8 @@ pub async fn clear(
 /// been published there before it and are not retained any more.
 fn without(kind: ConstraintType, kept: &Publish) -> Option<Message> {
     let constraint = message::read(&kept.payload, Timestamp::default()).ok()?;
-    let expired = Some(Timestamp::default());
-    (constraint.terms.kind() == kind && constraint.expires_at != expired).then(|| {
-        Message::retained(
-            kept.topic.clone(),
-            message::write_expiring(&constraint, expired),
-        )
-    })
+    let is_held = constraint.terms.kind() == kind && !message::is_over(&constraint);
+    is_held.then(|| Message::retained(kept.topic.clone(), message::write_over(&constraint)))
 }
 
 /// The retained message of a topic. The broker sends it before the echo of a message that is published

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use camshaft_model::port::constraint::ConstraintControl;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::sleep;
 
-/// How long the engine waits for the constraints that the broker holds.
+/// How long the engine waits for a broker, and for the constraints that one holds, whatever happens.
 pub(super) const GATE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Closes and opens the engine's gate. Each closing has a number, so that who fetched constraints for an
-/// earlier connection does not open what a later one has closed. However often it is closed meanwhile, it
-/// does not stay closed for longer than [`GATE_TIMEOUT`].
+/// earlier connection does not open what a later one has closed; and each ends by itself after
+/// [`GATE_TIMEOUT`], whatever becomes of who closed it.
 pub(super) struct Gate {
     control: Arc<dyn ConstraintControl>,
     state: Mutex<State>,
@@ -21,7 +21,7 @@ pub(super) struct Gate {
 #[derive(Default)]
 struct State {
     number: u64,
-    closed_until: Option<Instant>,
+    is_closed: bool,
 }
 
 impl Gate {
@@ -33,29 +33,31 @@ impl Gate {
     }
 
     /// Closes it, and gives the number to open it with.
-    pub(super) fn close(&self) -> u64 {
-        let mut state = self.state.lock();
-        state.number += 1;
-        if state.closed_until.is_none() {
-            state.closed_until = Some(Instant::now() + GATE_TIMEOUT);
-            self.control.set_gate(true);
-        }
-        state.number
+    pub(super) fn close(self: &Arc<Self>) -> u64 {
+        let number = {
+            let mut state = self.state.lock();
+            state.number += 1;
+            if !state.is_closed {
+                state.is_closed = true;
+                self.control.set_gate(true);
+            }
+            state.number
+        };
+        let gate = Arc::downgrade(self);
+        tokio::spawn(async move {
+            sleep(GATE_TIMEOUT).await;
+            if let Some(gate) = gate.upgrade() {
+                gate.open(number);
+            }
+        });
+        number
     }
 
     /// Opens what was closed with this number.
     pub(super) fn open(&self, number: u64) {
         let mut state = self.state.lock();
-        if state.number == number && state.closed_until.take().is_some() {
-            self.control.set_gate(false);
-        }
-    }
-
-    /// Opens it if it has been closed for as long as it may.
-    pub(super) fn expire(&self) {
-        let mut state = self.state.lock();
-        if state.closed_until.is_some_and(|at| at <= Instant::now()) {
-            state.closed_until = None;
+        if state.number == number && state.is_closed {
+            state.is_closed = false;
             self.control.set_gate(false);
         }
     }
@@ -63,7 +65,7 @@ impl Gate {
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        if self.state.get_mut().closed_until.is_some() {
+        if self.state.get_mut().is_closed {
             self.control.set_gate(false);
         }
     }

@@ -33,13 +33,44 @@ pub enum MessageError {
     Constraint(#[from] ConstraintError),
 }
 
-/// Writes a constraint as the clients in the field do; reason and owner follow where there are any.
+/// The end of a constraint that only keeps the place of another. Not the first instant there is: clients
+/// in the field take an end of 0 for none.
+const OVER: Timestamp = Timestamp::from_micros(1_000_000);
+
+/// Writes a constraint for the topic of its type: reason and owner follow where there are any.
 pub fn write(constraint: &Constraint) -> Vec<u8> {
-    write_expiring(constraint, constraint.expires_at)
+    let reason = constraint.reason.as_deref();
+    write_with(
+        constraint,
+        constraint.expires_at,
+        reason,
+        constraint.owner.as_deref(),
+    )
 }
 
-/// The same with another end.
-pub(super) fn write_expiring(constraint: &Constraint, expires_at: Option<Timestamp>) -> Vec<u8> {
+/// Writes a constraint for the topic of its scope, which the clients in the field read: with the keys that
+/// they know and no others.
+pub fn write_plain(constraint: &Constraint) -> Vec<u8> {
+    write_with(constraint, constraint.expires_at, None, None)
+}
+
+/// The same, long over.
+pub(super) fn write_over(constraint: &Constraint) -> Vec<u8> {
+    write_with(constraint, Some(OVER), None, None)
+}
+
+/// Whether a constraint only keeps the place of another. Earlier versions wrote 0.
+pub(super) fn is_over(constraint: &Constraint) -> bool {
+    let ends = constraint.expires_at;
+    ends.is_some_and(|at| at == OVER || at == Timestamp::default())
+}
+
+fn write_with(
+    constraint: &Constraint,
+    expires_at: Option<Timestamp>,
+    reason: Option<&str>,
+    owner: Option<&str>,
+) -> Vec<u8> {
     #[derive(Serialize)]
     struct Message<'a> {
         id: &'a str,
@@ -59,8 +90,8 @@ pub(super) fn write_expiring(constraint: &Constraint, expires_at: Option<Timesta
         kind: constraint.terms.kind(),
         params: constraint.terms.params(),
         expires_at: expires_at.map(|at| at.as_micros() as f64 / 1e6),
-        reason: constraint.reason.as_deref(),
-        owner: constraint.owner.as_deref(),
+        reason,
+        owner,
     };
     spaced(&message)
 }
@@ -174,11 +205,32 @@ mod tests {
             r#"{"id": "pause-task:api_call", "scope": "task:api_call", "type": "pause", "params": {}, "expires_at": 1795224509.59}"#,
             r#"{"id": "concurrency-task:api_call", "scope": "task:api_call", "type": "concurrency", "params": {"limit": 3}, "expires_at": null}"#,
             r#"{"id": "ratelimit-task:api_call", "scope": "task:api_call", "type": "rate_limit", "params": {"rate": "10/m"}, "expires_at": null}"#,
+            r#"{"id": "ratelimit-global", "scope": "global", "type": "rate_limit", "params": {"rate": 5}, "expires_at": null}"#,
+            r#"{"id": "ratelimit-global", "scope": "global", "type": "rate_limit", "params": {"rate": 2.5}, "expires_at": null}"#,
             r#"{"id": "pause-task:x-0a1b2c3d", "scope": "task:x", "type": "pause", "params": {}, "expires_at": null}"#,
             r#"{"id": "pause-global", "scope": "global", "type": "pause", "params": {}, "expires_at": null, "reason": "deploy", "owner": "ada"}"#,
         ] {
             assert_eq!(written(message), message);
         }
+    }
+
+    #[test]
+    fn the_topic_of_a_scope_has_the_keys_of_the_wire_only_and_an_end_that_no_client_takes_for_none() {
+        let message = r#"{"id": "pause-global", "scope": "global", "type": "pause", "params": {}, "expires_at": null, "reason": "deploy", "owner": "ada"}"#;
+        let constraint = read(message.as_bytes(), NOW).unwrap();
+        assert_eq!(
+            write_plain(&constraint),
+            br#"{"id": "pause-global", "scope": "global", "type": "pause", "params": {}, "expires_at": null}"#
+        );
+        let over = write_over(&constraint);
+        assert_eq!(
+            over,
+            br#"{"id": "pause-global", "scope": "global", "type": "pause", "params": {}, "expires_at": 1.0}"#
+        );
+        assert!(is_over(&read(&over, NOW).unwrap()));
+        let by_an_earlier_version = String::from_utf8(over).unwrap().replace("1.0", "0.0");
+        assert!(is_over(&read(by_an_earlier_version.as_bytes(), NOW).unwrap()));
+        assert!(!is_over(&constraint));
     }
 
     #[test]

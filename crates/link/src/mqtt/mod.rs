@@ -6,12 +6,14 @@
 //! constraints without an engine. [`embedded`] is a broker in this process. [`sensor`] makes messages
 //! events, [`publish`] is for an action, [`watcher`] for somebody who looks on.
 
+mod backoff;
 pub mod broker;
 pub mod connect;
 pub mod constraints;
 pub mod controller;
 pub mod embedded;
 mod gate;
+mod inbox;
 pub mod message;
 pub mod publish;
 pub mod sensor;

@@ -10,15 +10,19 @@ use std::time::Duration;
 
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions,
-    NetworkOptions, Outgoing, Packet, Publish, QoS, SubscribeFilter, SubscribeReasonCode,
+    NetworkOptions, Outgoing, Packet, Publish, QoS, StateError, SubscribeFilter,
+    SubscribeReasonCode, mqttbytes,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::broker::{Broker, MAX_INFLIGHT};
+use super::broker::{Broker, MAX_INFLIGHT, MAX_PACKET_BYTES};
 
 /// Requests and events that wait between the two tasks.
 const CHANNEL_LEN: usize = 256;
+/// How many messages may be handed over when there is no more room for those that come in any number: a
+/// word about the connection itself must never find the way blocked.
+const RESERVED: usize = 32;
 /// How long the last packet may take to leave.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -212,9 +216,10 @@ impl<T> Session<T> {
         self.unacknowledged.remove(place?).map(|(_, ticket)| ticket)
     }
 
-    /// Hands a message over; gives the ticket back if too many are under way.
+    /// Hands a message over; gives the ticket back if too many are under way, which cannot be while
+    /// those that come in any number ask for room first.
     pub(crate) fn publish(&mut self, message: Message, ticket: T) -> Result<(), T> {
-        if !self.has_room() {
+        if self.unacknowledged.len() >= usize::from(MAX_INFLIGHT) {
             return Err(ticket);
         }
         let Message {
@@ -242,9 +247,9 @@ impl<T> Session<T> {
         let _ = self.client.try_ack(publish);
     }
 
-    /// Whether another message may be handed over.
+    /// Whether there is room for another of the messages that come in any number.
     pub(crate) fn has_room(&self) -> bool {
-        self.unacknowledged.len() < usize::from(MAX_INFLIGHT)
+        self.unacknowledged.len() < usize::from(MAX_INFLIGHT) - RESERVED
     }
 
     /// Whether the broker has everything.
@@ -283,7 +288,8 @@ impl<T> Session<T> {
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, gone).await;
     }
 
-    fn lost(&self, reason: &str) -> ConnectError {
+    /// The connection cannot be used any more.
+    pub(crate) fn lost(&self, reason: &str) -> ConnectError {
         ConnectError::Lost {
             at: self.at.clone(),
             reason: reason.to_owned(),
@@ -330,6 +336,14 @@ fn no_connection(at: &str, error: &ConnectionError) -> ConnectError {
 
 /// The innermost reason, which says more than what is wrapped round it.
 fn reason(error: &ConnectionError) -> String {
+    if let ConnectionError::MqttState(StateError::Deserialization(
+        mqttbytes::Error::PayloadSizeLimitExceeded(bytes),
+    )) = error
+    {
+        return format!(
+            "it sent a message of {bytes} bytes, and {MAX_PACKET_BYTES} are taken; if it is retained, nothing can be heard of this broker until it is cleared"
+        );
+    }
     let mut error: &dyn std::error::Error = error;
     while let Some(source) = error.source() {
         error = source;

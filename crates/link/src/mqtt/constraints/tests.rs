@@ -69,37 +69,55 @@ struct Bench {
     fake: Arc<Fake>,
     gate: Arc<Gate>,
     constraints: Constraints,
-    forgotten: mpsc::Receiver<Forget>,
+    told: mpsc::Receiver<Tell>,
+    connection: u64,
 }
 
 impl Bench {
     fn new() -> Self {
         let fake = Arc::new(Fake::default());
         let gate = Arc::new(Gate::new(fake.clone()));
-        let (forget, forgotten) = mpsc::channel(64);
+        let (tell, told) = mpsc::channel(64);
         let constraints = Constraints::new(
             fake.clone(),
             Arc::new(StandingClock),
             Topics::new("cascade"),
             gate.clone(),
-            forget,
+            tell,
         );
         Self {
             fake,
             gate,
             constraints,
-            forgotten,
+            told,
+            connection: 0,
         }
     }
 
     /// A connection whose broker retains these.
     async fn connect(&mut self, retained: &[(&str, &str)]) {
-        let gate = self.gate.close();
-        self.constraints.take(Input::Connected).await;
+        self.connection = self.gate.close();
+        self.constraints.take(Input::Connected(self.connection)).await;
         for (topic, payload) in retained {
             self.receive(topic, payload, true).await;
         }
-        self.constraints.take(Input::Gathered(gate)).await;
+        self.gathered(true).await;
+    }
+
+    async fn gathered(&mut self, complete: bool) {
+        let connection = self.connection;
+        self.constraints
+            .take(Input::Gathered {
+                connection,
+                complete,
+            })
+            .await;
+    }
+
+    async fn disconnect(&mut self) {
+        self.constraints
+            .take(Input::Disconnected(self.connection))
+            .await;
     }
 
     async fn receive(&mut self, topic: &str, payload: &str, retained: bool) {
@@ -135,11 +153,11 @@ impl Bench {
 
     /// What the broker was told, as topic and payload.
     fn told(&mut self) -> Vec<(String, String)> {
-        std::iter::from_fn(|| self.forgotten.try_recv().ok())
-            .map(|forget| {
+        std::iter::from_fn(|| self.told.try_recv().ok())
+            .map(|tell| {
                 (
-                    forget.message.topic,
-                    String::from_utf8(forget.message.payload).unwrap(),
+                    tell.message.topic,
+                    String::from_utf8(tell.message.payload).unwrap(),
                 )
             })
             .collect()
@@ -157,8 +175,11 @@ fn of_type(kind: &str) -> String {
 #[tokio::test]
 async fn what_is_retained_is_applied_before_the_gate_opens_and_before_what_came_later() {
     let mut bench = Bench::new();
-    let gate = bench.gate.close();
-    bench.constraints.take(Input::Connected).await;
+    bench.connection = bench.gate.close();
+    bench
+        .constraints
+        .take(Input::Connected(bench.connection))
+        .await;
     bench.receive(TASK, "", false).await;
     bench.receive(TASK, LIMIT, true).await;
     bench
@@ -166,7 +187,7 @@ async fn what_is_retained_is_applied_before_the_gate_opens_and_before_what_came_
         .await;
     bench.receive(&of_type("pause"), PAUSE, true).await;
     assert_eq!(bench.calls(), ["gate true"]);
-    bench.constraints.take(Input::Gathered(gate)).await;
+    bench.gathered(true).await;
     assert_eq!(
         bench.calls(),
         [
@@ -190,17 +211,20 @@ async fn what_comes_after_the_time_for_gathering_is_applied_at_once() {
         .await;
     assert_eq!(bench.told().len(), 1);
     // The broker's word that all is here comes late.
-    bench.constraints.take(Input::Gathered(1)).await;
+    bench.gathered(true).await;
     assert_eq!(bench.constraints.state.owed.len(), 1);
 }
 
 #[tokio::test]
 async fn a_gate_that_a_later_connection_closed_stays_closed() {
     let mut bench = Bench::new();
-    let first = bench.gate.close();
-    bench.constraints.take(Input::Connected).await;
+    bench.connection = bench.gate.close();
+    bench
+        .constraints
+        .take(Input::Connected(bench.connection))
+        .await;
     bench.gate.close();
-    bench.constraints.take(Input::Gathered(first)).await;
+    bench.gathered(true).await;
     assert_eq!(bench.calls(), ["gate true"]);
 }
 
@@ -291,7 +315,7 @@ async fn another_type_takes_the_place_of_the_one_that_expired() {
 async fn what_was_ended_without_a_broker_does_not_come_back_with_it() {
     let mut bench = Bench::new();
     bench.connect(&[(TASK, PAUSE)]).await;
-    bench.constraints.take(Input::Disconnected).await;
+    bench.disconnect().await;
     bench
         .clear_here("task:x", "pause", ConstraintChange::Cleared)
         .await;
@@ -300,7 +324,7 @@ async fn what_was_ended_without_a_broker_does_not_come_back_with_it() {
     bench.connect(&[(TASK, PAUSE)]).await;
     assert_eq!(bench.calls(), ["gate true", "gate false"]);
     assert_eq!(bench.told(), [(TASK.to_owned(), String::new())]);
-    bench.constraints.take(Input::Disconnected).await;
+    bench.disconnect().await;
     bench.connect(&[(TASK, PAUSE)]).await;
     assert_eq!(
         bench.told().len(),
@@ -311,7 +335,13 @@ async fn what_was_ended_without_a_broker_does_not_come_back_with_it() {
         scope: "task:x".parse().unwrap(),
         kind: ConstraintType::Pause,
     };
-    bench.constraints.take(Input::Forgotten(key)).await;
+    bench
+        .constraints
+        .take(Input::Told {
+            topic: TASK.into(),
+            forgotten: Some(key),
+        })
+        .await;
     bench.receive(TASK, "", false).await;
     bench.receive(TASK, PAUSE, false).await;
     assert_eq!(bench.fake.constraints().len(), 1, "somebody pauses again");
@@ -386,14 +416,14 @@ async fn a_constraint_that_cannot_be_stored_is_tried_again() {
         }
     }
     let full = Arc::new(Full(Fake::default(), AtomicU64::new(3)));
-    let (forget, _forgotten) = mpsc::channel(64);
+    let (tell, _told) = mpsc::channel(64);
     let gate = Arc::new(Gate::new(full.clone()));
     let mut constraints = Constraints::new(
         full.clone(),
         Arc::new(StandingClock),
         Topics::new("cascade"),
         gate,
-        forget,
+        tell,
     );
     constraints.retry = Duration::ZERO;
     constraints
@@ -419,4 +449,172 @@ fn a_message_is_logged_once_and_ten_in_a_minute() {
         log.may_write("b", b"x", NOW + Duration::from_secs(60)),
         Some(41)
     );
+}
+
+fn until(micros: i64) -> String {
+    PAUSE.replace(
+        "null",
+        &format!("{:?}", (NOW.as_micros() + micros) as f64 / 1e6),
+    )
+}
+
+#[tokio::test]
+async fn a_pause_after_one_that_the_broker_did_not_let_us_clear_holds() {
+    let mut bench = Bench::new();
+    bench.connect(&[(TASK, PAUSE)]).await;
+    bench
+        .clear_here("task:x", "pause", ConstraintChange::Expired)
+        .await;
+    assert_eq!(bench.told(), [(TASK.to_owned(), String::new())]);
+    // A broker that denies us the topic acknowledges and drops: our message never comes back.
+    bench
+        .constraints
+        .take(Input::Told {
+            topic: TASK.into(),
+            forgotten: None,
+        })
+        .await;
+    bench.calls();
+    bench.receive(TASK, PAUSE, false).await;
+    assert_eq!(bench.calls(), ["set pause on task:x pause"]);
+}
+
+#[tokio::test]
+async fn a_pause_that_is_renewed_while_ours_is_on_its_way_holds_and_is_retained_again() {
+    let mut bench = Bench::new();
+    bench
+        .connect(&[(TASK, LIMIT), (&of_type("pause"), PAUSE)])
+        .await;
+    bench.receive(TASK, PAUSE, false).await;
+    bench
+        .clear_here("task:x", "concurrency", ConstraintChange::Cleared)
+        .await;
+    bench
+        .clear_here("task:x", "pause", ConstraintChange::Expired)
+        .await;
+    let mut told = bench.told();
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            (TASK.to_owned(), String::new()),
+            (of_type("pause"), String::new())
+        ]
+    );
+    bench.calls();
+    let renewed = until(60_000_000);
+    bench.receive(&of_type("pause"), &renewed, false).await;
+    bench.receive(TASK, &renewed, false).await;
+    bench.receive(&of_type("pause"), "", false).await;
+    bench.receive(TASK, "", false).await;
+    assert_eq!(bench.calls(), ["set pause on task:x pause"; 2]);
+    // Ours came last, so the broker has forgotten what it ought to retain.
+    assert_eq!(
+        bench.told(),
+        [
+            (of_type("pause"), renewed.clone()),
+            (TASK.to_owned(), renewed.clone())
+        ]
+    );
+    // Somebody ends it meanwhile; then our word is the last once more, and is taken back.
+    bench.receive(TASK, "", false).await;
+    bench.receive(TASK, &renewed, false).await;
+    assert_eq!(bench.calls(), ["clear all on task:x"]);
+    assert!(bench.told().contains(&(TASK.to_owned(), String::new())));
+    bench.receive(TASK, "", false).await;
+    assert_eq!((bench.calls(), bench.told()), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn what_could_not_be_handed_over_is_not_expected_back() {
+    let mut bench = Bench::new();
+    let (full, _nobody) = mpsc::channel(1);
+    bench.connect(&[(TASK, PAUSE)]).await;
+    full.try_send(Tell {
+        connection: 0,
+        message: Message::retained("t".into(), ""),
+        forgotten: None,
+    })
+    .unwrap();
+    bench.constraints.tell = full;
+    bench
+        .clear_here("task:x", "pause", ConstraintChange::Cleared)
+        .await;
+    bench.calls();
+    bench.receive(TASK, "", false).await;
+    assert_eq!(bench.calls(), ["clear all on task:x"]);
+    assert_eq!(bench.constraints.state.owed.len(), 1);
+}
+
+#[tokio::test]
+async fn the_plain_message_keeps_the_reason_that_the_one_of_the_type_gave() {
+    let mut bench = Bench::new();
+    bench.connect(&[]).await;
+    let with_reason = PAUSE.replace('}', r#", "reason": "deploy", "owner": "ada"}"#);
+    let with_reason = with_reason.replacen(r#"{, "reason": "deploy", "owner": "ada"}"#, "{}", 1);
+    bench.receive(&of_type("pause"), &with_reason, false).await;
+    bench.receive(TASK, PAUSE, false).await;
+    let reason = |bench: &Bench| bench.fake.constraints()[0].reason.clone();
+    assert_eq!(reason(&bench).as_deref(), Some("deploy"));
+    bench.receive(TASK, &until(1_000_000), false).await;
+    assert_eq!(reason(&bench), None, "this is another one");
+}
+
+#[tokio::test]
+async fn what_keeps_the_place_of_one_that_is_over_is_no_mistake() {
+    let mut bench = Bench::new();
+    let over = PAUSE.replace("null", "1.0");
+    let by_an_earlier_version = PAUSE.replace("null", "0.0");
+    let long_over = PAUSE.replace("null", "1795223000.0");
+    for retained in [&over, &by_an_earlier_version, &long_over] {
+        bench.connect(&[(TASK, retained)]).await;
+    }
+    bench.receive(TASK, &over, false).await;
+    assert_eq!(bench.constraints.refused.count(), 0);
+    assert!(bench.fake.constraints().is_empty());
+}
+
+#[tokio::test]
+async fn what_had_come_when_the_connection_was_lost_holds() {
+    let mut bench = Bench::new();
+    bench.connect(&[(TASK, PAUSE)]).await;
+    bench.disconnect().await;
+    bench
+        .clear_here("task:x", "pause", ConstraintChange::Cleared)
+        .await;
+    bench.calls();
+    bench.connection = bench.gate.close();
+    let connected = Input::Connected(bench.connection);
+    bench.constraints.take(connected).await;
+    bench.receive("cascade/constraints/task/y", &PAUSE.replace("task:x", "task:y"), true).await;
+    bench.disconnect().await;
+    assert_eq!(
+        bench.calls(),
+        ["gate true", "set pause on task:y pause", "gate false"]
+    );
+    assert_eq!(
+        bench.constraints.state.owed.len(),
+        1,
+        "whether the broker has forgotten it is not known"
+    );
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused_before_it_is_kept() {
+    let mut bench = Bench::new();
+    bench.connection = bench.gate.close();
+    let connected = Input::Connected(bench.connection);
+    bench.constraints.take(connected).await;
+    let topic = TASK.to_owned();
+    let bytes = 100_000;
+    bench.constraints.take(Input::TooLarge { topic, bytes }).await;
+    let large = format!("{PAUSE}{}", " ".repeat(15_000));
+    for number in 0..2_000 {
+        bench.receive(&format!("{TASK}{number}"), &large, true).await;
+    }
+    let gathering = bench.constraints.state.gathering.as_ref().unwrap();
+    assert!(gathering.bytes <= MAX_GATHERED_BYTES);
+    let left = 2_000 - gathering.retained.len() as u64;
+    assert!(left > 0);
+    assert_eq!(bench.constraints.refused.count(), 1 + left);
 }

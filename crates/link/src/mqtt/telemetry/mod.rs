@@ -69,16 +69,14 @@ impl Telemetry {
         self.inner.lock().outbox.dropped()
     }
 
-    /// Tells of runs that an earlier life had begun and this one goes on with.
-    pub fn resume<'a>(&self, runs: impl IntoIterator<Item = &'a Execution>) {
+    /// Tells of runs that an earlier life had begun and this one goes on with. The runs of workflows below
+    /// them are to follow them.
+    pub fn resume<'a>(&self, left: impl IntoIterator<Item = &'a Execution>) {
         let mut inner = self.inner.lock();
-        for execution in runs {
-            inner.run(
-                execution.spec.root,
-                self.began_at,
-                execution,
-                self.clock.now(),
-            );
+        for execution in left {
+            let root = execution.spec.root;
+            let run = inner.run(root, self.began_at, execution, self.clock.now());
+            run.take_up(execution);
         }
         drop(inner);
         self.filled.notify_one();
@@ -104,6 +102,11 @@ impl Telemetry {
         }
         drop(inner);
         self.filled.notify_one();
+    }
+
+    /// Forgets what has not been delivered, and says how much that was.
+    pub(crate) fn give_up(&self) -> u64 {
+        self.inner.lock().outbox.give_up()
     }
 
     /// Returns once there may be something to send.
@@ -158,7 +161,7 @@ impl Inner {
                 ..Lifecycle::default()
             };
             outbox.push(root, at, Body::LifecycleEvent(started));
-            Run::new(execution.spec.requested_at)
+            Run::new(execution)
         })
     }
 

@@ -100,6 +100,16 @@ impl Outbox {
         self.trim();
     }
 
+    /// Gives up everything that waits or is on its way, and says how much that was.
+    pub(super) fn give_up(&mut self) -> u64 {
+        let left = self.runs.values().map(|count| count.pending as u64).sum();
+        self.dropped += left;
+        self.queue.clear();
+        self.runs.clear();
+        self.bytes = 0;
+        left
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
@@ -208,6 +218,20 @@ mod tests {
             [(run(1), 4, 2), (run(1), 5, 0)],
             "one that was put back into a full queue is given up with what it told of"
         );
+    }
+
+    #[test]
+    fn what_is_given_up_at_the_end_is_counted_with_what_is_on_its_way() {
+        let mut outbox = Outbox::default();
+        for number in [1, 1, 2] {
+            push(&mut outbox, number);
+        }
+        let first = outbox.pop().unwrap();
+        outbox.delivered(first.run);
+        outbox.pop();
+        assert_eq!(outbox.give_up(), 2);
+        assert_eq!((outbox.dropped(), outbox.is_empty()), (2, true));
+        assert_eq!(outbox.give_up(), 0);
     }
 
     #[test]

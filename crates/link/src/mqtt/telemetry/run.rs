@@ -12,7 +12,8 @@ use super::message::{Lifecycle, State, TaskState, shortened};
 
 /// See the module.
 pub(super) struct Run {
-    requested_at: Timestamp,
+    /// From when on it lasts: its start, and until then the request.
+    since: Timestamp,
     /// The executions that are under way.
     executions: HashMap<ExecutionId, Known>,
     /// Tasks with items of which one has been seen, by their run and their name.
@@ -35,22 +36,46 @@ struct Known {
 }
 
 impl Run {
-    pub(super) fn new(requested_at: Timestamp) -> Self {
+    /// The run that an execution is the root of, or a part of if it is heard of first.
+    pub(super) fn new(execution: &Execution) -> Self {
         Self {
-            requested_at,
+            since: begin_of(execution),
             executions: HashMap::new(),
             fans: HashMap::new(),
         }
     }
 
     pub(super) fn lasted_ms(&self, now: Timestamp) -> f64 {
-        millis(self.requested_at, now)
+        millis(self.since, now)
+    }
+
+    /// An execution as an earlier life has left it: of a run of a workflow it must be known that it is one,
+    /// because its end does not show it.
+    pub(super) fn take_up(&mut self, execution: &Execution) {
+        let (spec, state) = (&execution.spec, &execution.state);
+        let is_workflow = match state.status {
+            Status::Waiting => true,
+            // What is no run has a worker that it is cancelled by.
+            Status::Canceling => state.worker.is_none(),
+            _ => false,
+        };
+        if is_workflow {
+            let known = Known {
+                last: Some((State::Running, state.attempt)),
+                name: spec.step().to_owned(),
+                is_workflow,
+            };
+            self.executions.insert(spec.id, known);
+        }
     }
 
     /// What a change of an execution tells.
     pub(super) fn execution(&mut self, execution: &Execution) -> Vec<TaskState> {
         let (spec, status) = (&execution.spec, execution.state.status);
         let attempt = execution.state.attempt;
+        if spec.parent.is_none() {
+            self.since = begin_of(execution);
+        }
         let known = self.executions.entry(spec.id).or_insert_with(|| Known {
             last: None,
             name: spec.step().to_owned(),
@@ -197,7 +222,7 @@ impl Run {
 /// The end of a run.
 pub(super) fn stopped(root: &Execution) -> Lifecycle {
     let state = &root.state;
-    let from = state.started_at.unwrap_or(root.spec.requested_at);
+    let from = begin_of(root);
     Lifecycle {
         event: "ENGINE_STOPPED",
         resumed: None,
@@ -205,6 +230,11 @@ pub(super) fn stopped(root: &Execution) -> Lifecycle {
         duration_ms: Some(state.ended_at.map_or(0.0, |to| millis(from, to))),
         error: Some(error_of(root)),
     }
+}
+
+fn begin_of(execution: &Execution) -> Timestamp {
+    let started_at = execution.state.started_at;
+    started_at.unwrap_or(execution.spec.requested_at)
 }
 
 fn state_of(execution: &Execution) -> Option<State> {

@@ -345,8 +345,50 @@ fn a_run_of_an_earlier_life_says_so_and_one_that_is_cut_off_is_stopped() {
         [
             "ENGINE_STARTED resumed=true",
             "fetch RUNNING attempt=2 worker=w",
-            "ENGINE_STOPPED error=the engine stopped before the run was over; its next start takes the run up again status=interrupted duration_ms=1000.0",
+            "ENGINE_STOPPED error=the engine stopped before the run was over; its next start takes the run up again status=interrupted",
         ]
     );
     assert!(telemetry.inner.lock().runs.is_empty());
+}
+
+#[test]
+fn a_run_of_a_workflow_that_is_taken_up_is_no_task_of_itself() {
+    let telemetry = telemetry();
+    let before = START - std::time::Duration::from_secs(1);
+    let mut root = Maker::root();
+    let mut below = Maker::task(2, "sub", None);
+    let left: Vec<Execution> = [&mut root, &mut below]
+        .map(|maker| {
+            maker.spec.requested_at = before;
+            let Notice::Execution(left) = maker.is(Status::Waiting, 1) else {
+                panic!("an execution")
+            };
+            Execution::clone(&left)
+        })
+        .into();
+    telemetry.resume(&left);
+    // A person answers a question of the run below.
+    let mut answered = step(
+        StepEventType::TaskCompleted,
+        Some(2),
+        "ask",
+        Some(StepScope::Task),
+        json!({ "duration_ms": 7 }),
+    );
+    telemetry.notice(&answered);
+    if let Notice::Step(line) = &mut answered {
+        Arc::make_mut(line).step = Some("sub".into());
+    }
+    telemetry.notice(&answered);
+    telemetry.notice(&below.is(Status::Completed, 1));
+    telemetry.notice(&root.is(Status::Completed, 1));
+    assert_eq!(
+        told(&telemetry),
+        [
+            "ENGINE_STARTED resumed=true",
+            "ask COMPLETED duration_ms=7.0",
+            "sub COMPLETED attempt=1",
+            "ENGINE_STOPPED status=completed duration_ms=1001.5",
+        ]
+    );
 }

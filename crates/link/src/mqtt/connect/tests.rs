@@ -1,0 +1,333 @@
+//! The connector against a broker that a test speaks for, packet by packet, and against the embedded one.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use camshaft_model::port::constraint::ControlRefused;
+use camshaft_model::{
+    Constraint, ConstraintKey, ConstraintType, Execution, ExecutionId, ExecutionSpec,
+    ExecutionState, Object, Origin, Scope, Status, Timestamp,
+};
+use parking_lot::Mutex;
+use rumqttc::mqttbytes::v4::{
+    ConnAck, ConnectReturnCode, Packet, PubAck, Publish, SubAck, SubscribeReasonCode,
+};
+use rumqttc::mqttbytes::{self, QoS as Quality};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use uuid::Uuid;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_micros(1_795_224_000_000_000);
+const GLOBAL: &str = "cascade/constraints/global";
+const PAUSE: &str = r#"{"id": "pause-global", "scope": "global", "type": "pause", "params": {}, "expires_at": null}"#;
+
+struct Standing;
+
+impl Clock for Standing {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+}
+
+impl Entropy for Standing {
+    fn uuid(&self, _: Timestamp) -> Uuid {
+        Uuid::nil()
+    }
+
+    fn fraction(&self) -> f64 {
+        0.0
+    }
+}
+
+/// An engine that notes what it is asked for, in order.
+struct Noting {
+    calls: watch::Sender<Vec<String>>,
+    held: Mutex<Vec<Constraint>>,
+}
+
+#[async_trait::async_trait]
+impl ConstraintControl for Noting {
+    async fn set(&self, constraint: Constraint) -> Result<(), ControlRefused> {
+        let call = format!("set {}", constraint.key());
+        self.held.lock().push(constraint);
+        self.calls.send_modify(|calls| calls.push(call));
+        Ok(())
+    }
+
+    async fn clear(
+        &self,
+        scope: &Scope,
+        _: Option<ConstraintType>,
+    ) -> Result<Vec<ConstraintKey>, ControlRefused> {
+        self.calls
+            .send_modify(|calls| calls.push(format!("clear {scope}")));
+        Ok(Vec::new())
+    }
+
+    fn constraints(&self) -> Vec<Constraint> {
+        self.held.lock().clone()
+    }
+
+    fn set_gate(&self, closed: bool) {
+        self.calls
+            .send_modify(|calls| calls.push(format!("gate {closed}")));
+    }
+}
+
+struct Bench {
+    connector: Arc<Connector>,
+    telemetry: Arc<Telemetry>,
+    calls: watch::Receiver<Vec<String>>,
+}
+
+impl Bench {
+    fn start(at: SocketAddr, predecessors: &[&str]) -> Self {
+        let identity = Identity {
+            org_id: "local".into(),
+            project_id: "default".into(),
+            source: "host-7".into(),
+        };
+        let topics = Topics::new("cascade");
+        let clock = Arc::new(Standing);
+        let telemetry = Arc::new(Telemetry::new(
+            identity.clone(),
+            topics.clone(),
+            clock.clone(),
+        ));
+        for number in 0..200 {
+            telemetry.notice(&Notice::Execution(Arc::new(running(number))));
+        }
+        let (noted, calls) = watch::channel(Vec::new());
+        let connector = Connector::start(
+            Settings {
+                broker: Broker::new(&at.ip().to_string(), at.port()),
+                client_id: "camshaft-host-7".into(),
+                topics,
+                identity,
+                predecessors: predecessors.iter().map(ToString::to_string).collect(),
+                version: "1.0.0".into(),
+            },
+            Arc::new(Noting {
+                calls: noted,
+                held: Mutex::default(),
+            }),
+            telemetry.clone(),
+            clock.clone(),
+            clock,
+            Arc::new(|_| {}),
+        );
+        Self {
+            connector,
+            telemetry,
+            calls,
+        }
+    }
+
+    /// What the engine was asked for, once it was asked for this.
+    async fn calls_up_to(&mut self, last: &str) -> Vec<String> {
+        let is_there = |calls: &Vec<String>| calls.iter().any(|call| call == last);
+        self.calls.wait_for(is_there).await.unwrap().clone()
+    }
+}
+
+fn running(number: u128) -> Execution {
+    let id = ExecutionId::new(Uuid::from_u128(number));
+    let mut state = ExecutionState::requested(None);
+    state.status = Status::Running;
+    state.attempt = 1;
+    let spec = ExecutionSpec {
+        id,
+        root: id,
+        parent: None,
+        task: None,
+        action: "demo.fetch".parse().unwrap(),
+        pack_hash: None,
+        adhoc: None,
+        parameters: Arc::new(Object::new()),
+        priority: 0,
+        requested_at: NOW,
+        origin: Origin::Api,
+        idempotency_key: None,
+        depth: 0,
+        trace_parent: None,
+    };
+    Execution {
+        spec: Arc::new(spec),
+        state,
+    }
+}
+
+/// The broker's end of a connection, in the hands of the test.
+struct Hand {
+    stream: TcpStream,
+    buffer: bytes::BytesMut,
+}
+
+impl Hand {
+    async fn accept(listener: &TcpListener) -> Self {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut hand = Self {
+            stream,
+            buffer: bytes::BytesMut::new(),
+        };
+        assert!(matches!(hand.next().await, Some(Packet::Connect(_))));
+        let ack = ConnAck::new(ConnectReturnCode::Success, false);
+        hand.send(Packet::ConnAck(ack)).await;
+        hand
+    }
+
+    async fn send(&mut self, packet: Packet) {
+        let mut bytes = bytes::BytesMut::new();
+        packet.write(&mut bytes, usize::MAX).unwrap();
+        self.stream.write_all(&bytes).await.unwrap();
+    }
+
+    async fn deliver(&mut self, topic: &str, payload: &str, retained: bool) {
+        let mut publish = Publish::new(topic, Quality::AtMostOnce, payload);
+        publish.retain = retained;
+        self.send(Packet::Publish(publish)).await;
+    }
+
+    /// `None` once the connection is over.
+    async fn next(&mut self) -> Option<Packet> {
+        loop {
+            match Packet::read(&mut self.buffer, usize::MAX) {
+                Ok(packet) => return Some(packet),
+                Err(mqttbytes::Error::InsufficientBytes(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
+            match self.stream.read_buf(&mut self.buffer).await {
+                Ok(0) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Topics that are published, up to and with the subscription; it is granted.
+    async fn greeted(&mut self) -> Vec<String> {
+        let mut published = Vec::new();
+        loop {
+            match self.next().await.unwrap() {
+                Packet::Publish(publish) => {
+                    self.send(Packet::PubAck(PubAck::new(publish.pkid))).await;
+                    published.push(publish.topic);
+                }
+                Packet::Subscribe(subscribe) => {
+                    let codes = vec![SubscribeReasonCode::Success(Quality::AtLeastOnce); 2];
+                    self.send(Packet::SubAck(SubAck::new(subscribe.pkid, codes)))
+                        .await;
+                    return published;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+async fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let at = listener.local_addr().unwrap();
+    (listener, at)
+}
+
+#[tokio::test]
+async fn a_backlog_of_telemetry_does_not_stand_before_what_the_broker_retains() {
+    let (listener, at) = listener().await;
+    let mut bench = Bench::start(at, &["host-6"]);
+    let mut broker = Hand::accept(&listener).await;
+    let greeting = broker.greeted().await;
+    assert_eq!(greeting, ["cascade/status/host-6", "cascade/status/host-7"]);
+    broker.deliver(GLOBAL, PAUSE, true).await;
+    let Some(Packet::Publish(marker)) = broker.next().await else {
+        panic!("it waits for nothing");
+    };
+    assert_eq!(marker.topic, "cascade/status/host-7/sync", "it comes first");
+    broker.deliver(&marker.topic, "sync", false).await;
+    let calls = bench.calls_up_to("gate false").await;
+    assert_eq!(calls, ["gate true", "set pause on global", "gate false"]);
+    let Some(Packet::Publish(first)) = broker.next().await else {
+        panic!("the backlog comes after it");
+    };
+    assert!(first.topic.starts_with("cascade/telemetry/"), "{}", first.topic);
+}
+
+#[tokio::test]
+async fn what_has_come_is_applied_before_the_gate_opens_though_the_broker_never_says_that_all_is_here() {
+    let (listener, at) = listener().await;
+    let mut bench = Bench::start(at, &[]);
+    let mut broker = Hand::accept(&listener).await;
+    broker.greeted().await;
+    broker.deliver(GLOBAL, PAUSE, true).await;
+    let calls = bench.calls_up_to("gate false").await;
+    assert_eq!(calls, ["gate true", "set pause on global", "gate false"]);
+}
+
+#[tokio::test]
+async fn a_broker_that_takes_nothing_is_left_without_goodbye_so_that_it_tells_our_will() {
+    let (listener, at) = listener().await;
+    let bench = Bench::start(at, &[]);
+    let mut broker = Hand::accept(&listener).await;
+    broker.greeted().await;
+    let Some(Packet::Publish(marker)) = broker.next().await else {
+        panic!("it waits for nothing");
+    };
+    broker.deliver(&marker.topic, "sync", false).await;
+    let began = Instant::now();
+    let stopping = {
+        let connector = bench.connector.clone();
+        tokio::spawn(async move { connector.stop().await })
+    };
+    // It reads everything, and acknowledges nothing.
+    let mut last = None;
+    while let Some(packet) = broker.next().await {
+        last = Some(packet);
+    }
+    stopping.await.unwrap();
+    assert!(began.elapsed() < STOP_TIMEOUT + CLOSE_TIME);
+    let Some(Packet::Publish(last)) = last else {
+        panic!("{last:?}");
+    };
+    assert_eq!(last.topic, "cascade/status/host-7");
+    assert_eq!(last.payload, OFFLINE);
+    // 200 runs, each with a beginning, a task and an end.
+    assert_eq!(bench.telemetry.dropped(), 600);
+}
+
+#[tokio::test]
+async fn a_broker_that_takes_everything_is_told_that_we_are_gone_last() {
+    let (listener, at) = listener().await;
+    let bench = Bench::start(at, &[]);
+    let mut broker = Hand::accept(&listener).await;
+    broker.greeted().await;
+    let connector = bench.connector.clone();
+    let stopping = tokio::spawn(async move { connector.stop().await });
+    let mut topics = Vec::new();
+    loop {
+        match broker.next().await.unwrap() {
+            Packet::Publish(publish) => {
+                broker.send(Packet::PubAck(PubAck::new(publish.pkid))).await;
+                topics.push(publish.topic);
+            }
+            Packet::Disconnect => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    stopping.await.unwrap();
+    assert_eq!(topics.len(), 1 + 600 + 1);
+    assert_eq!(topics[601], "cascade/status/host-7");
+    assert_eq!(bench.telemetry.dropped(), 0);
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_ends_no_connection_and_is_not_kept() {
+    let (listener, at) = listener().await;
+    let mut bench = Bench::start(at, &[]);
+    let mut broker = Hand::accept(&listener).await;
+    broker.greeted().await;
+    broker.deliver(GLOBAL, &"x".repeat(1_000_000), true).await;
+    broker.deliver(GLOBAL, PAUSE, false).await;
+    broker.deliver("cascade/status/host-7/sync", "sync", false).await;
+    bench.calls_up_to("set pause on global").await;
+    assert_eq!(bench.connector.refused(), 1);
+}
