@@ -74,14 +74,9 @@ fn the_command_line_publishes_what_clients_in_the_field_read() {
     via(&["pause", "task:noop", "--reason", "deploy"]);
     let kept = retained(broker.port);
     assert_eq!(kept.len(), 3, "{kept:?}");
-    let pause = message(&kept[0]);
-    assert!(
-        kept[0].starts_with(&format!(
-            r#"1 {topic} {{"id": "pause-task:noop", "scope": "task:noop", "type": "pause", "params": {{}}, "expires_at": null, "reason": "deploy""#
-        )),
-        "{}",
-        kept[0]
-    );
+    // Who reads it strictly takes these keys and no others.
+    let plain = r#"{"id": "pause-task:noop", "scope": "task:noop", "type": "pause", "params": {}, "expires_at": null"#;
+    assert_eq!(kept[0], format!("1 {topic} {plain}}}"));
     assert!(
         kept[1].starts_with(&format!("1 {topic}/~concurrency ")),
         "{}",
@@ -93,12 +88,35 @@ fn the_command_line_publishes_what_clients_in_the_field_read() {
         "{}",
         kept[2]
     );
-    assert_eq!(message(&kept[2]), pause);
+    assert!(
+        kept[2].contains(&format!(r#"{plain}, "reason": "deploy""#)),
+        "{}",
+        kept[2]
+    );
     // A pause ends, and the limit of the same scope stays, also for an engine that comes only now.
     via(&["resume", "task:noop"]);
+    let over = plain.replace("null", "1.0");
+    assert_eq!(retained(broker.port)[0], format!("1 {topic} {over}}}"));
     let mut engine = connected(&site, broker.port);
     engine.seen_or_wait("concurrency-task:noop");
     assert_eq!(in_force(&site), ["task:noop concurrency"]);
+    // The reason is told by the topic of the type, and the other one does not take it away.
+    via(&["pause", "task:noop", "--reason", "deploy"]);
+    engine.wait_for("pause-task:noop");
+    let shown = site.json(["constraint", "show", "task:noop", "pause"]);
+    assert_eq!(shown["reason"], "deploy", "{shown}");
+    via(&["resume", "task:noop"]);
+    engine.wait_for("task:noop: pause cleared");
+    // A rate without a unit is a number, as clients in the field write it.
+    via(&["set-limit", "--scope", "task:rated", "--rate", "5"]);
+    engine.wait_for("ratelimit-task:rated");
+    let rated = retained(broker.port)
+        .into_iter()
+        .find(|line| line.contains("task/rated {"));
+    let rated = message(&rated.expect("a message"));
+    assert_eq!(rated["params"], serde_json::json!({ "rate": 5 }));
+    via(&["resume", "task:rated", "--all"]);
+    engine.wait_for("task:rated: at most 5 cleared");
     via(&["resume", "task:noop", "--all"]);
     engine.wait_for("task:noop: at most 0 at once cleared");
     assert_eq!(site.done(["core.noop"])["status"], "completed");

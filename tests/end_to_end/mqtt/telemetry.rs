@@ -257,6 +257,48 @@ fn a_stop_and_a_crash_are_told_and_so_is_what_became_of_the_run() {
 }
 
 #[test]
+fn a_run_that_ends_while_the_engine_stops_is_told_as_it_ended() {
+    let (site, broker) = (Site::new(), Mosquitto::start());
+    let go = site.path().join("go");
+    let script = format!("while [ ! -e '{}' ]; do sleep 0.01; done", go.display());
+    site.shell_action("wait", &script, "");
+    let mut engine = with_mosquitto(&site, broker.port);
+    let mut ear = Ear::to(broker.port, "cascade/telemetry/#");
+    // Many end at once, so that the last commit takes its time.
+    let runs: Vec<String> = (0..4).map(|_| site.request(["t.wait"])).collect();
+    for _ in &runs {
+        ear.wait_for(&["RUNNING"]);
+    }
+    engine.signal(rustix::process::Signal::TERM);
+    std::fs::write(&go, "").expect("written");
+    assert_eq!(engine.ended().0, 0);
+    for _ in &runs {
+        let (_, stopped) = read(&ear.wait_for(&["ENGINE_STOPPED"]));
+        assert_eq!(stopped["body"]["status"], "completed", "{stopped}");
+    }
+}
+
+#[test]
+fn an_engine_takes_back_what_the_broker_keeps_of_the_one_before_it() {
+    let (site, broker) = (Site::new(), Mosquitto::start());
+    let engine = with_mosquitto(&site, broker.port);
+    let first = engine.pid();
+    assert_eq!(engine.stop().0, 0);
+    let mut ear = Ear::to(broker.port, "cascade/status/#");
+    let kept = ear.next();
+    assert!(
+        kept.ends_with(&format!("-{first} {{\"status\": \"offline\"}}")),
+        "{kept}"
+    );
+    assert!(kept.starts_with("1 "), "{kept}");
+    let engine = with_mosquitto(&site, broker.port);
+    ear.wait_for(&["\"online\""]);
+    let forgotten = &ear.heard[1];
+    assert!(forgotten.ends_with(&format!("-{first} ")), "{forgotten}");
+    assert_eq!(engine.stop().0, 0);
+}
+
+#[test]
 fn ten_thousand_messages_leave_the_broker_in_the_process_before_the_end() {
     let (site, port) = (site_with_many(), free_port());
     let mut engine = site.up_with(&[&format!("--broker=127.0.0.1:{port}")], &[]);

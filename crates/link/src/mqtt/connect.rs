@@ -13,10 +13,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use camshaft_model::ConstraintKey;
 use camshaft_model::notice::{Notice, Subscriber};
 use camshaft_model::port::clock::{Clock, Entropy};
 use camshaft_model::port::constraint::ConstraintControl;
-use camshaft_model::ConstraintKey;
 use rumqttc::{LastWill, QoS};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
@@ -420,7 +420,9 @@ impl Worker {
                 }
                 let marker = Message::passing(talk.marker.clone(), "sync");
                 if session.publish(marker, Ticket::Other).is_err() {
-                    return Err(session.lost("there was no room for the message that is waited for"));
+                    return Err(
+                        session.lost("there was no room for the message that is waited for")
+                    );
                 }
             }
             Happened::Received(publish) if publish.topic == talk.marker => {

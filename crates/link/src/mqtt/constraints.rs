@@ -433,12 +433,7 @@ impl Constraints {
     }
 
     /// Hands over what the broker is to retain; its echo is then expected. `false` if it cannot be taken.
-    fn publish(
-        &mut self,
-        topic: &str,
-        payload: Vec<u8>,
-        forgotten: Option<ConstraintKey>,
-    ) -> bool {
+    fn publish(&mut self, topic: &str, payload: Vec<u8>, forgotten: Option<ConstraintKey>) -> bool {
         let Some(connection) = self.state.connection else {
             return false;
         };
@@ -449,12 +444,13 @@ impl Constraints {
             forgotten,
         };
         if self.tell.try_send(tell).is_err() {
-            tracing::warn!(topic, "too many constraints end at once: the broker goes on holding what it holds for now");
+            tracing::warn!(
+                topic,
+                "too many constraints end at once: the broker goes on holding what it holds for now"
+            );
             return false;
         }
-        self.state
-            .echoes
-            .expect(topic, &payload, self.clock.now());
+        self.state.echoes.expect(topic, &payload, self.clock.now());
         true
     }
 
@@ -493,7 +489,10 @@ impl Constraints {
 
 /// Whether a topic is that of one type only.
 fn is_of_type(topic: &str) -> bool {
-    topic.rsplit('/').next().is_some_and(|last| last.starts_with('~'))
+    topic
+        .rsplit('/')
+        .next()
+        .is_some_and(|last| last.starts_with('~'))
 }
 
 /// Whether two messages say the same.

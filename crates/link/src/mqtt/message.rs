@@ -215,7 +215,8 @@ mod tests {
     }
 
     #[test]
-    fn the_topic_of_a_scope_has_the_keys_of_the_wire_only_and_an_end_that_no_client_takes_for_none() {
+    fn the_topic_of_a_scope_has_the_keys_of_the_wire_only_and_an_end_that_no_client_takes_for_none()
+    {
         let message = r#"{"id": "pause-global", "scope": "global", "type": "pause", "params": {}, "expires_at": null, "reason": "deploy", "owner": "ada"}"#;
         let constraint = read(message.as_bytes(), NOW).unwrap();
         assert_eq!(
@@ -229,7 +230,9 @@ mod tests {
         );
         assert!(is_over(&read(&over, NOW).unwrap()));
         let by_an_earlier_version = String::from_utf8(over).unwrap().replace("1.0", "0.0");
-        assert!(is_over(&read(by_an_earlier_version.as_bytes(), NOW).unwrap()));
+        assert!(is_over(
+            &read(by_an_earlier_version.as_bytes(), NOW).unwrap()
+        ));
         assert!(!is_over(&constraint));
     }
 

@@ -249,11 +249,16 @@ async fn a_backlog_of_telemetry_does_not_stand_before_what_the_broker_retains() 
     let Some(Packet::Publish(first)) = broker.next().await else {
         panic!("the backlog comes after it");
     };
-    assert!(first.topic.starts_with("cascade/telemetry/"), "{}", first.topic);
+    assert!(
+        first.topic.starts_with("cascade/telemetry/"),
+        "{}",
+        first.topic
+    );
 }
 
 #[tokio::test]
-async fn what_has_come_is_applied_before_the_gate_opens_though_the_broker_never_says_that_all_is_here() {
+async fn what_has_come_is_applied_before_the_gate_opens_though_the_broker_never_says_that_all_is_here()
+ {
     let (listener, at) = listener().await;
     let mut bench = Bench::start(at, &[]);
     let mut broker = Hand::accept(&listener).await;
@@ -327,7 +332,9 @@ async fn a_message_that_is_too_large_ends_no_connection_and_is_not_kept() {
     broker.greeted().await;
     broker.deliver(GLOBAL, &"x".repeat(1_000_000), true).await;
     broker.deliver(GLOBAL, PAUSE, false).await;
-    broker.deliver("cascade/status/host-7/sync", "sync", false).await;
+    broker
+        .deliver("cascade/status/host-7/sync", "sync", false)
+        .await;
     bench.calls_up_to("set pause on global").await;
     assert_eq!(bench.connector.refused(), 1);
 }

@@ -4,6 +4,8 @@ use parking_lot::Mutex;
 
 use super::*;
 
+mod fuzz;
+
 const NOW: Timestamp = Timestamp::from_micros(1_795_224_000_000_000);
 
 struct StandingClock;
@@ -97,7 +99,9 @@ impl Bench {
     /// A connection whose broker retains these.
     async fn connect(&mut self, retained: &[(&str, &str)]) {
         self.connection = self.gate.close();
-        self.constraints.take(Input::Connected(self.connection)).await;
+        self.constraints
+            .take(Input::Connected(self.connection))
+            .await;
         for (topic, payload) in retained {
             self.receive(topic, payload, true).await;
         }
@@ -586,7 +590,13 @@ async fn what_had_come_when_the_connection_was_lost_holds() {
     bench.connection = bench.gate.close();
     let connected = Input::Connected(bench.connection);
     bench.constraints.take(connected).await;
-    bench.receive("cascade/constraints/task/y", &PAUSE.replace("task:x", "task:y"), true).await;
+    bench
+        .receive(
+            "cascade/constraints/task/y",
+            &PAUSE.replace("task:x", "task:y"),
+            true,
+        )
+        .await;
     bench.disconnect().await;
     assert_eq!(
         bench.calls(),
@@ -607,10 +617,15 @@ async fn what_is_too_large_is_refused_before_it_is_kept() {
     bench.constraints.take(connected).await;
     let topic = TASK.to_owned();
     let bytes = 100_000;
-    bench.constraints.take(Input::TooLarge { topic, bytes }).await;
+    bench
+        .constraints
+        .take(Input::TooLarge { topic, bytes })
+        .await;
     let large = format!("{PAUSE}{}", " ".repeat(15_000));
     for number in 0..2_000 {
-        bench.receive(&format!("{TASK}{number}"), &large, true).await;
+        bench
+            .receive(&format!("{TASK}{number}"), &large, true)
+            .await;
     }
     let gathering = bench.constraints.state.gathering.as_ref().unwrap();
     assert!(gathering.bytes <= MAX_GATHERED_BYTES);

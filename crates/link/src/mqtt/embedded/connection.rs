@@ -1,6 +1,5 @@
 //! One client of the embedded broker, from its first byte to its end.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::MAX_PACKET_BYTES;
 use super::hub::{Hub, Seat};
-use super::mailbox::Mailbox;
+use super::mailbox::{Begun, Closed};
 use crate::mqtt::topic::is_topic;
 
 /// How long a client may take to say who it is.
@@ -28,8 +27,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes of a client's name.
 const MAX_CLIENT_ID_BYTES: usize = 256;
-/// The most messages with QoS 2 that a client may have begun.
-const MAX_BEGUN: usize = 1_024;
 
 /// Why a connection ends.
 #[derive(Debug, thiserror::Error)]
@@ -106,10 +103,12 @@ pub(super) async fn serve(
         End::Gone
     } else {
         tokio::select! {
-            () = stop.cancelled() => End::Stopping,
+            // What waits for the client is for the connection that took its name.
+            biased;
             () = seat.taken_over.cancelled() => End::TakenOver,
-            end = read_all(&mut reader, &connect, hub, &seat.mailbox) => end,
-            end = write_all(&mut write, &seat.mailbox) => end,
+            () = stop.cancelled() => End::Stopping,
+            end = write_all(&mut write, &seat) => end,
+            end = read_all(&mut reader, &connect, hub, &seat) => end,
         }
     };
     hub.leave(client_id, seat.connection);
@@ -171,25 +170,28 @@ async fn greet(
     Ok((connect, seat))
 }
 
-async fn write_all(write: &mut OwnedWriteHalf, mailbox: &Mailbox) -> End {
-    while let Some(batch) = mailbox.next_batch().await {
+async fn write_all(write: &mut OwnedWriteHalf, seat: &Seat) -> End {
+    loop {
+        let batch = match seat.mailbox.next_batch(seat.connection).await {
+            Ok(batch) => batch,
+            Err(Closed::Overfull) => return End::Slow,
+            Err(Closed::TakenOver) => return End::TakenOver,
+        };
         match timeout(WRITE_TIMEOUT, write.write_all(&batch)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return End::Gone,
             Err(_) => return End::Slow,
         }
     }
-    End::Slow
 }
 
-async fn read_all(reader: &mut Reader, connect: &Connect, hub: &Hub, mailbox: &Mailbox) -> End {
+async fn read_all(reader: &mut Reader, connect: &Connect, hub: &Hub, seat: &Seat) -> End {
     // One and a half times what the client promised, as the standard has it.
     let patience = Duration::from_millis(u64::from(connect.keep_alive) * 1_500);
     let patience = (!patience.is_zero()).then_some(patience);
-    let mut begun = HashSet::new();
     loop {
         let taken = match reader.packet(patience).await {
-            Ok(packet) => take(packet, &connect.client_id, hub, mailbox, &mut begun),
+            Ok(packet) => take(packet, &connect.client_id, hub, seat),
             Err(end) => return end,
         };
         if let Err(end) = taken {
@@ -198,34 +200,28 @@ async fn read_all(reader: &mut Reader, connect: &Connect, hub: &Hub, mailbox: &M
     }
 }
 
-/// Does what a packet asks for. `begun` are the messages with QoS 2 that have been passed on and not
-/// been released by the client.
-fn take(
-    packet: Packet,
-    client_id: &str,
-    hub: &Hub,
-    mailbox: &Mailbox,
-    begun: &mut HashSet<u16>,
-) -> Result<(), End> {
+/// Does what a packet asks for.
+fn take(packet: Packet, client_id: &str, hub: &Hub, seat: &Seat) -> Result<(), End> {
+    let answer = |packet| seat.mailbox.answer(seat.connection, packet);
     match packet {
-        Packet::Publish(publish) => published(&publish, hub, mailbox, begun)?,
-        Packet::PubAck(ack) => mailbox.acknowledged(ack.pkid),
+        Packet::Publish(publish) => published(&publish, hub, seat)?,
+        Packet::PubAck(ack) => seat.mailbox.acknowledged(seat.connection, ack.pkid),
         Packet::PubRel(release) => {
-            begun.remove(&release.pkid);
-            mailbox.answer(Packet::PubComp(PubComp::new(release.pkid)));
+            seat.mailbox.release(release.pkid);
+            answer(Packet::PubComp(PubComp::new(release.pkid)));
         }
         Packet::Subscribe(subscribe) => {
             let wanted = subscribe.filters.into_iter();
             let wanted = wanted.map(|filter| (filter.path, filter.qos)).collect();
-            hub.subscribe(client_id, wanted, |mailbox, codes| {
-                mailbox.answer(Packet::SubAck(SubAck::new(subscribe.pkid, codes)));
+            hub.subscribe(client_id, wanted, |codes| {
+                answer(Packet::SubAck(SubAck::new(subscribe.pkid, codes)));
             });
         }
         Packet::Unsubscribe(unsubscribe) => {
             hub.unsubscribe(client_id, &unsubscribe.topics);
-            mailbox.answer(Packet::UnsubAck(UnsubAck::new(unsubscribe.pkid)));
+            answer(Packet::UnsubAck(UnsubAck::new(unsubscribe.pkid)));
         }
-        Packet::PingReq => mailbox.answer(Packet::PingResp),
+        Packet::PingReq => answer(Packet::PingResp),
         Packet::Disconnect => return Err(End::Goodbye),
         // Never granted, so never due.
         Packet::PubRec(_) | Packet::PubComp(_) => {}
@@ -242,12 +238,7 @@ fn take(
     Ok(())
 }
 
-fn published(
-    publish: &Publish,
-    hub: &Hub,
-    mailbox: &Mailbox,
-    begun: &mut HashSet<u16>,
-) -> Result<(), End> {
+fn published(publish: &Publish, hub: &Hub, seat: &Seat) -> Result<(), End> {
     if !is_topic(&publish.topic) {
         return Err(End::Protocol(
             "it publishes to what is not a topic".to_owned(),
@@ -265,18 +256,21 @@ fn published(
         QoS::AtMostOnce => pass_on(),
         QoS::AtLeastOnce => {
             pass_on();
-            mailbox.answer(Packet::PubAck(PubAck::new(publish.pkid)));
+            let ack = Packet::PubAck(PubAck::new(publish.pkid));
+            seat.mailbox.answer(seat.connection, ack);
         }
         QoS::ExactlyOnce => {
-            if begun.len() >= MAX_BEGUN {
-                return Err(End::Protocol(format!(
-                    "it began {MAX_BEGUN} messages and released none"
-                )));
+            match seat.mailbox.begin(publish.pkid) {
+                Begun::New => pass_on(),
+                Begun::Again => {}
+                Begun::TooMany => {
+                    return Err(End::Protocol(
+                        "it began too many messages and released none".to_owned(),
+                    ));
+                }
             }
-            if begun.insert(publish.pkid) {
-                pass_on();
-            }
-            mailbox.answer(Packet::PubRec(PubRec::new(publish.pkid)));
+            let received = Packet::PubRec(PubRec::new(publish.pkid));
+            seat.mailbox.answer(seat.connection, received);
         }
     }
     Ok(())

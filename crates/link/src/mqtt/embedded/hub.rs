@@ -89,7 +89,7 @@ impl Hub {
             || (Vec::new(), Arc::default()),
             |client| (client.subscriptions, client.mailbox),
         );
-        mailbox.attach();
+        mailbox.attach(connection);
         let taken_over = CancellationToken::new();
         let client = Client {
             connection,
@@ -139,7 +139,7 @@ impl Hub {
         &self,
         client_id: &str,
         wanted: Vec<(String, QoS)>,
-        acknowledge: impl FnOnce(&Mailbox, Vec<SubscribeReasonCode>),
+        acknowledge: impl FnOnce(Vec<SubscribeReasonCode>),
     ) {
         let mut state = self.state.lock();
         let State {
@@ -160,7 +160,7 @@ impl Hub {
             client.subscriptions.push((filter.clone(), qos));
             granted.push((filter, qos));
         }
-        acknowledge(&client.mailbox, codes);
+        acknowledge(codes);
         for (filter, qos) in granted {
             for (topic, (payload, kept_qos)) in retained.iter() {
                 if fits(&filter, topic) {

@@ -233,6 +233,32 @@ async fn a_message_with_qos_2_is_passed_on_once() {
 }
 
 #[tokio::test]
+async fn a_message_with_qos_2_is_passed_on_once_though_the_connection_is_lost_before_its_release() {
+    let broker = broker().await;
+    let at = broker.address();
+    let mut reader = Client::named(at, "reader").await;
+    reader.subscribe("t").await;
+    let durable = || {
+        let mut connect = Connect::new("writer");
+        connect.clean_session = false;
+        connect
+    };
+    let mut publish = Publish::new("t", QoS::ExactlyOnce, "once");
+    publish.pkid = 3;
+    for _ in 0..2 {
+        let (mut writer, _) = Client::connect(at, durable()).await;
+        writer.send(Packet::Publish(publish.clone())).await;
+        assert!(matches!(writer.next().await, Some(Packet::PubRec(ack)) if ack.pkid == 3));
+        publish.dup = true;
+    }
+    let (mut writer, _) = Client::connect(at, durable()).await;
+    writer.publish("t", "next", false).await;
+    assert_eq!(reader.message().await, message("t", "once", false));
+    assert_eq!(reader.message().await, message("t", "next", false));
+    broker.stop().await;
+}
+
+#[tokio::test]
 async fn who_does_not_keep_to_the_protocol_is_cut_off_and_nobody_else_notices() {
     let broker = broker().await;
     let at = broker.address();
@@ -344,6 +370,86 @@ async fn an_address_that_is_taken_is_an_error() {
     let broker = broker().await;
     assert!(EmbeddedBroker::start(broker.address(), None).await.is_err());
     broker.stop().await;
+}
+
+/// What a client may send: packets of every kind with any content, and bytes that are none.
+fn sent() -> impl Strategy<Value = Vec<u8>> {
+    use rumqttc::mqttbytes::v4::{PubComp, PubRec, PubRel, Unsubscribe};
+    let written = |packet: Packet| {
+        let mut bytes = bytes::BytesMut::new();
+        // Some cannot be written, and nothing is sent then.
+        let _ = packet.write(&mut bytes, usize::MAX);
+        bytes.to_vec()
+    };
+    let topic = "[a-c/+#$]{0,6}";
+    let qos = prop_oneof![
+        Just(QoS::AtMostOnce),
+        Just(QoS::AtLeastOnce),
+        Just(QoS::ExactlyOnce)
+    ];
+    let publish = (
+        topic,
+        qos.clone(),
+        any::<u16>(),
+        any::<bool>(),
+        any::<Vec<u8>>(),
+    );
+    prop_oneof![
+        any::<Vec<u8>>(),
+        publish.prop_map(move |(topic, qos, id, retain, payload)| {
+            let mut publish = Publish::new(topic, qos, payload);
+            (publish.pkid, publish.retain) = (id, retain);
+            written(Packet::Publish(publish))
+        }),
+        (topic, qos, any::<u16>()).prop_map(move |(filter, qos, id)| {
+            let mut subscribe = Subscribe::new(filter, qos);
+            subscribe.pkid = id;
+            written(Packet::Subscribe(subscribe))
+        }),
+        (0u8..8, any::<u16>()).prop_map(move |(kind, id)| written(match kind {
+            0 => Packet::PubAck(PubAck::new(id)),
+            1 => Packet::PubRec(PubRec::new(id)),
+            2 => Packet::PubRel(PubRel::new(id)),
+            3 => Packet::PubComp(PubComp::new(id)),
+            4 => Packet::Unsubscribe(Unsubscribe::new("a")),
+            5 => Packet::PingReq,
+            6 => Packet::Connect(Connect::new("rude")),
+            _ => Packet::Disconnect,
+        })),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_a_client_sends_everybody_else_goes_on(
+        rounds in prop::collection::vec((any::<bool>(), prop::collection::vec(sent(), 0..12)), 1..4)
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let broker = broker().await;
+            let at = broker.address();
+            let mut other = Client::named(at, "other").await;
+            other.subscribe("still").await;
+            for (greets, packets) in rounds {
+                let mut rude = Client::dial(at).await;
+                if greets {
+                    let mut connect = Connect::new("rude");
+                    connect.clean_session = false;
+                    rude.send(Packet::Connect(connect)).await;
+                }
+                for packet in packets {
+                    // It may have been cut off before.
+                    let _ = rude.stream.write_all(&packet).await;
+                }
+            }
+            let mut writer = Client::named(at, "writer").await;
+            writer.publish("still", "here", false).await;
+            assert_eq!(other.message().await, message("still", "here", false));
+            drop(broker);
+        });
+    }
 }
 
 proptest! {
