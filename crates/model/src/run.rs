@@ -90,7 +90,8 @@ pub struct TaskRecord {
     /// it may be made of what is secret.
     #[serde(skip)]
     pub cache_key: Option<String>,
-    /// Of a list that was not made in this run: why each item did not complete. Not shown.
+    /// Why items did not complete whose executions do not say it: all of a list that was not made in
+    /// this run, else those that had none or whose result was too large to be held. Not shown.
     #[serde(skip)]
     pub item_errors: Option<ItemErrors>,
     /// The event that is awaited, with its patterns rendered.

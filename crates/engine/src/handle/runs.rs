@@ -196,7 +196,7 @@ impl Engine {
             let result = Arc::new(result.map_err(unavailable)?.unwrap_or_default());
             return Ok((result, task.item_errors.clone()));
         };
-        let mut ends = ItemEnds::new(items);
+        let mut ends = ItemEnds::new(items, task.item_errors.as_ref());
         let mut after = None;
         loop {
             let page = PageRequest { after, limit: PAGE };

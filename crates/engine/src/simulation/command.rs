@@ -130,11 +130,11 @@ impl Bench<'_> {
         let kept = kept.into_iter().map(|task| {
             let result = self.ledger.result(&task).unwrap_or_default();
             let errors = task.items.map(|total| {
-                let mut ends = ItemEnds::new(total);
+                let mut ends = ItemEnds::new(total, task.item_errors.as_ref());
                 self.ledger.items_of(&task).for_each(|item| ends.take(item));
                 ends.errors
             });
-            let errors = task.item_errors.clone().or(errors);
+            let errors = errors.or_else(|| task.item_errors.clone());
             let name = task.task.name.clone();
             (name, as_kept(task, Arc::new(result), errors))
         });

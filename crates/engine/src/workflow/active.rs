@@ -12,6 +12,9 @@ use super::items::Fanout;
 use super::weight;
 use crate::rule::AwaitedEvent;
 
+/// So many errors of items are recorded that no execution says.
+const MAX_TOLD: usize = 100;
+
 /// A task that has started and not ended.
 pub(crate) struct Active {
     pub(crate) record: TaskRecord,
@@ -48,6 +51,8 @@ pub(crate) struct ActiveItems {
     pub(crate) items: Arc<Value>,
     pub(crate) results: Vec<Option<Arc<Value>>>,
     pub(crate) errors: BTreeMap<u32, String>,
+    /// Those of them that no execution says.
+    told: BTreeMap<u32, String>,
     pub(crate) running: HashMap<u32, ExecutionId>,
     pub(crate) cancelled: bool,
     /// Whether anything may read the results of its items.
@@ -66,6 +71,7 @@ impl ActiveItems {
             items,
             results: vec![None; total],
             errors: BTreeMap::new(),
+            told: BTreeMap::new(),
             running: HashMap::new(),
             cancelled: false,
         }
@@ -88,11 +94,41 @@ impl ActiveItems {
         }
     }
 
+    /// Takes the end of an item that failed for something that no execution says.
+    pub(crate) fn failed(&mut self, item: u32, message: String) {
+        if self.told.len() < MAX_TOLD {
+            self.told.insert(item, message.clone());
+        }
+        self.ended(item, None, Some(message));
+    }
+
+    /// What is to be recorded of its errors because no execution says it; nothing if that is recorded.
+    pub(crate) fn untold(&self, recorded: Option<&ItemErrors>) -> Option<ItemErrors> {
+        let recorded = recorded.into_iter().flatten().flatten().count();
+        let last = self.told.last_key_value().map(|(item, _)| *item);
+        let last = last.filter(|_| self.told.len() > recorded)?;
+        Some(
+            (0..=last)
+                .map(|item| self.told.get(&item).cloned())
+                .collect(),
+        )
+    }
+
     /// Lets no further item start, because the run has failed: the task is cut short by that, unless
     /// all its items have started.
     pub(crate) fn start_no_more(&mut self) {
         self.cancelled |= self.fanout.has_more();
         self.fanout.close();
+    }
+
+    /// The errors that were recorded because no execution says them.
+    pub(crate) fn tell_again(&mut self, recorded: &ItemErrors) {
+        for (item, error) in (0..).zip(recorded) {
+            if let Some(error) = error {
+                self.told.insert(item, error.clone());
+                self.errors.insert(item, error.clone());
+            }
+        }
     }
 
     /// Whether there is a result of an item.

@@ -1,5 +1,6 @@
 //! What became of the items of a task, from the executions that they were.
 
+use camshaft_model::run::ItemErrors;
 use camshaft_model::{Execution, ExecutionState, Status};
 use serde_json::Value;
 
@@ -10,21 +11,30 @@ pub(crate) const NEVER_MADE: &str = "its parameters could not be made";
 pub(crate) struct ItemEnds {
     pub(crate) results: Vec<Value>,
     pub(crate) errors: Vec<Option<String>>,
+    told: ItemErrors,
 }
 
 impl ItemEnds {
-    pub(crate) fn new(total: u32) -> Self {
+    /// `told` are the errors that no execution says.
+    pub(crate) fn new(total: u32, told: Option<&ItemErrors>) -> Self {
         let total = total as usize;
+        let mut told = told.cloned().unwrap_or_default();
+        told.resize(total, None);
+        let unknown = || Some(NEVER_MADE.to_owned());
+        let errors = told.iter().map(|error| error.clone().or_else(unknown));
         Self {
             results: vec![Value::Null; total],
-            errors: vec![Some(NEVER_MADE.to_owned()); total],
+            errors: errors.collect(),
+            told,
         }
     }
 
     /// Takes the end of an item.
     pub(crate) fn take(&mut self, child: &Execution) {
         let item = child.spec.task.as_ref().and_then(|place| place.item);
-        let Some(item) = item.map(|item| item as usize) else {
+        let item = item.map(|item| item as usize);
+        let is_told = |item: &usize| !matches!(self.told.get(*item), Some(None));
+        let Some(item) = item.filter(|item| !is_told(item)) else {
             return;
         };
         if let Some(slot) = self.errors.get_mut(item) {

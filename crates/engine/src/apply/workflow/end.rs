@@ -67,10 +67,21 @@ impl State {
                 }
                 let held = fan.bytes;
                 let (result, error) = run.item_end(fan, state.result.clone(), error);
-                fan.ended(item, result, error);
+                match error {
+                    Some(error) if state.status == Status::Completed => fan.failed(item, error),
+                    error => fan.ended(item, result, error),
+                }
                 run.hold_fan(held, fan.bytes);
-                let place = active.record.task.clone();
-                self.start_items(run, task, fan, &place, unit, context)
+                let record = &mut active.record;
+                let end = self.start_items(run, task, fan, &record.task, unit, context);
+                if let Some(errors) = fan.untold(record.item_errors.as_ref()) {
+                    record.item_errors = Some(errors);
+                    // The end of the task is recorded anyway.
+                    if end.is_none() {
+                        unit.changes.push(Change::PutTask(Box::new(record.clone())));
+                    }
+                }
+                end
             }
             _ => None,
         };

@@ -308,6 +308,13 @@ impl Absent {
     }
 }
 
+/// Whether the record of a task itself says why an item failed.
+fn is_told(record: &TaskRecord, item: Option<u32>) -> bool {
+    let errors = record.item_errors.as_ref();
+    let error = item.and_then(|item| errors?.get(item as usize)?.as_ref());
+    error.is_some()
+}
+
 fn reads_items(active: &Active) -> bool {
     matches!(&active.work, ActiveWork::Items(fan) if fan.is_read)
 }
@@ -397,10 +404,11 @@ impl Past {
         let there: BTreeSet<u32> = children.iter().filter_map(place).collect();
         let begun = there.last().map_or(0, |last| last + 1);
         let never: Vec<u32> = (0..begun).filter(|item| !there.contains(item)).collect();
-        let ended = children
-            .iter()
-            .filter(is_over)
-            .filter_map(|child| Some((place(child)?, child.state.status == Status::Completed)));
+        let ended = children.iter().filter(is_over).filter_map(|child| {
+            let item = place(child)?;
+            let completed = child.state.status == Status::Completed;
+            Some((item, completed && !is_told(record, Some(item))))
+        });
         let running = children
             .iter()
             .filter(|child| !is_over(child))
@@ -416,9 +424,15 @@ impl Past {
                 fan.running.insert(item, child.spec.id);
             } else if let Some(message) = item_error(&child.state) {
                 fan.errors.insert(item, message);
-            } else if let Some(result) = child.state.result.clone().filter(|_| is_read) {
+            } else if let Some(result) = child.state.result.clone()
+                && is_read
+                && !is_told(record, Some(item))
+            {
                 fan.take_result(item, result);
             }
+        }
+        if let Some(errors) = &record.item_errors {
+            fan.tell_again(errors);
         }
         Some(fan)
     }
@@ -448,6 +462,9 @@ impl Past {
         absent.known = vec![None; record.items.unwrap_or(0) as usize];
         for child in self.of_items.get(&record.task).into_iter().flatten() {
             let item = child.spec.task.as_ref().and_then(|task| task.item);
+            if is_told(record, item) {
+                continue;
+            }
             if lacks(child) {
                 let place = ResultPlace::Execution(child.spec.id);
                 absent.places.push((item, place));

@@ -200,7 +200,9 @@ impl State {
         });
         let mut fan =
             ActiveItems::new(Fanout::new(total, definition), items, run.reads_items(task));
-        match self.start_items(run, task, &mut fan, &record.task, unit, context) {
+        let end = self.start_items(run, task, &mut fan, &record.task, unit, context);
+        record.item_errors = fan.untold(None);
+        match end {
             Some(end) => Err(Box::new(end)),
             None => Ok(ActiveWork::Items(Box::new(fan))),
         }
@@ -245,7 +247,7 @@ impl State {
                     }
                     Err(end) => {
                         let message = end.error.map(|error| error.message);
-                        fan.ended(item, None, Some(message.unwrap_or_default()));
+                        fan.failed(item, message.unwrap_or_default());
                     }
                 }
             }
