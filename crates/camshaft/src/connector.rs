@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use camshaft_engine::Engine;
 use camshaft_link::bus::Bus;
+use camshaft_link::mqtt::constraints::Notes;
 use camshaft_link::mqtt::sensor::broker_of;
 use camshaft_link::mqtt::topic::is_topic;
 use camshaft_link::mqtt::{Broker, Connector, EmbeddedBroker, Link, Listener, Settings, Telemetry};
@@ -92,6 +93,7 @@ impl Mqtt {
                 identity,
                 predecessors,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
+                notes: (!data.is_temporary()).then(|| Arc::new(Owed::of(data.path())) as Arc<_>),
             },
             embedded,
             telemetry,
@@ -212,6 +214,27 @@ impl Sources {
             .collect();
         if let Err(error) = std::fs::write(&self.file, lines.join("\n") + "\n") {
             tracing::debug!(%error, file = %self.file.display(), "it cannot be noted by what name brokers know this engine");
+        }
+    }
+}
+
+/// The file of what the broker has still to forget.
+struct Owed(PathBuf);
+
+impl Owed {
+    fn of(data_dir: &Path) -> Self {
+        Self(data_dir.join("mqtt.owed"))
+    }
+}
+
+impl Notes for Owed {
+    fn read(&self) -> String {
+        std::fs::read_to_string(&self.0).unwrap_or_default()
+    }
+
+    fn write(&self, text: &str) {
+        if let Err(error) = std::fs::write(&self.0, text) {
+            tracing::warn!(%error, file = %self.0.display(), "constraints that have ended may come back with the broker after a restart");
         }
     }
 }

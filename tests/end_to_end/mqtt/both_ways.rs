@@ -57,6 +57,31 @@ fn what_is_cleared_here_or_expires_is_forgotten_there() {
 }
 
 #[test]
+fn what_is_cleared_while_the_broker_is_away_does_not_come_back_after_a_restart() {
+    let (site, broker) = (Site::new(), Mosquitto::start());
+    let port = broker.port;
+    let mut engine = connected(&site, port);
+    retain(port, GLOBAL, PAUSE);
+    engine.wait_for("pause-global");
+    broker.kill();
+    engine.wait_for("Engine disconnected");
+    site.ok(["resume"]);
+    engine.wait_for("global: pause cleared");
+    assert_eq!(engine.stop().0, 0);
+    // A broker that has kept it on its disk.
+    let broker = Mosquitto::start_on(port, "allow_anonymous true\n");
+    retain(port, GLOBAL, PAUSE);
+    let mut ear = Ear::to(port, GLOBAL);
+    ear.next();
+    let engine = connected(&site, port);
+    assert_eq!(ear.next(), format!("0 {GLOBAL} "));
+    assert_eq!(in_force(&site), Vec::<String>::new());
+    assert_eq!(site.done(["core.noop"])["status"], "completed");
+    assert_eq!(engine.stop().0, 0);
+    drop(broker);
+}
+
+#[test]
 fn the_command_line_publishes_what_clients_in_the_field_read() {
     let (site, broker) = (Site::new(), Mosquitto::start());
     let port = broker.port.to_string();

@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::backoff::{Backoff, Went};
 use super::broker::Broker;
-use super::constraints::{Constraints, Refused, Tell};
+use super::constraints::{Constraints, Notes, Refused, Tell};
 use super::gate::{GATE_TIMEOUT, Gate};
 use super::inbox::{Inbox, Input, inbox};
 use super::message::{self, MAX_CONSTRAINT_BYTES};
@@ -51,7 +51,7 @@ const TELLS: usize = 4_096;
 const OFFLINE: &str = r#"{"status": "offline"}"#;
 
 /// What a connector needs to know.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// The broker.
     pub broker: Broker,
@@ -65,6 +65,8 @@ pub struct Settings {
     pub predecessors: Vec<String>,
     /// The version of the program, for who looks at its presence.
     pub version: String,
+    /// Where what the broker has still to forget is kept through restarts.
+    pub notes: Option<Arc<dyn Notes>>,
 }
 
 /// How the connection is.
@@ -120,6 +122,10 @@ impl Connector {
             gate.clone(),
             tell,
         );
+        let constraints = match &settings.notes {
+            Some(notes) => constraints.keeping(notes.clone()),
+            None => constraints,
+        };
         let refused = constraints.refused.clone();
         let applying = tokio::spawn(constraints.run(inputs)).abort_handle();
         gate.close();

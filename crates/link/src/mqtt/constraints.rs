@@ -14,6 +14,7 @@
 //! published while ours was on its way, what holds is published again.
 
 mod echo;
+mod owed;
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -32,6 +33,8 @@ use super::message::{self, MAX_CONSTRAINT_BYTES, MessageError};
 use super::session::Message;
 use super::topic::{ConstraintTopic, Topics};
 use echo::Echoes;
+pub use owed::Notes;
+use owed::Owed;
 
 /// The most retained messages that are gathered at the begin of a connection.
 const MAX_GATHERED: usize = 10_000;
@@ -89,7 +92,7 @@ struct State {
     /// What came by the broker and is in force.
     in_force: HashMap<ConstraintKey, Constraint>,
     /// What the broker has not forgotten yet, as it was.
-    owed: HashMap<ConstraintKey, Constraint>,
+    owed: Owed,
     /// What is still to come back to us.
     echoes: Echoes,
 }
@@ -135,10 +138,21 @@ impl Constraints {
         }
     }
 
+    /// Goes on with what an earlier life has left for the broker to forget.
+    #[must_use]
+    pub(super) fn keeping(mut self, notes: Arc<dyn Notes>) -> Self {
+        self.state.owed = Owed::restore(notes, self.clock.now());
+        for key in self.state.in_force.keys() {
+            self.state.owed.constraints.remove(key);
+        }
+        self
+    }
+
     /// Takes inputs until nobody sends any more.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
         while let Some(input) = inputs.next().await {
             self.take(input).await;
+            self.state.owed.note(self.state.connection.is_some());
         }
     }
 
@@ -192,7 +206,7 @@ impl Constraints {
             Input::Told { topic, forgotten } => {
                 self.state.echoes.acknowledged(&topic, self.clock.now());
                 if let Some(key) = forgotten {
-                    self.state.owed.remove(&key);
+                    self.state.owed.constraints.remove(&key);
                 }
             }
         }
@@ -215,7 +229,10 @@ impl Constraints {
         }
         if complete {
             // What is owed and was not among them is gone already.
-            self.state.owed.retain(|key, _| held.contains(key));
+            self.state
+                .owed
+                .constraints
+                .retain(|key, _| held.contains(key));
         }
         for (topic, payload) in later {
             self.received(topic, &payload, false).await;
@@ -294,6 +311,7 @@ impl Constraints {
             && self
                 .state
                 .owed
+                .constraints
                 .get(&key)
                 .is_some_and(|old| is_same(old, &constraint))
         {
@@ -305,7 +323,7 @@ impl Constraints {
         loop {
             match self.control.set(constraint.clone()).await {
                 Ok(()) => {
-                    self.state.owed.remove(&key);
+                    self.state.owed.constraints.remove(&key);
                     self.state.in_force.insert(key.clone(), constraint);
                     self.state.kept.insert(topic, key);
                     return None;
@@ -378,7 +396,7 @@ impl Constraints {
         let Some(earlier) = came_by_broker else {
             return;
         };
-        self.state.owed.insert(key.clone(), earlier);
+        self.state.owed.constraints.insert(key.clone(), earlier);
         self.make_forget(&key);
     }
 
@@ -395,7 +413,7 @@ impl Constraints {
             .map(|(topic, _)| topic.clone())
             .collect();
         if topics.is_empty() {
-            self.state.owed.remove(key);
+            self.state.owed.constraints.remove(key);
         }
         let plain = self.topics.constraint(&key.scope);
         let mut left = topics.len();

@@ -107,6 +107,7 @@ impl Bench {
                 identity,
                 predecessors: predecessors.iter().map(ToString::to_string).collect(),
                 version: "1.0.0".into(),
+                notes: None,
             },
             Arc::new(Noting {
                 calls: noted,

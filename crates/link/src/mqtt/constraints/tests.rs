@@ -216,7 +216,7 @@ async fn what_comes_after_the_time_for_gathering_is_applied_at_once() {
     assert_eq!(bench.told().len(), 1);
     // The broker's word that all is here comes late.
     bench.gathered(true).await;
-    assert_eq!(bench.constraints.state.owed.len(), 1);
+    assert_eq!(bench.constraints.state.owed.constraints.len(), 1);
 }
 
 #[tokio::test]
@@ -547,7 +547,7 @@ async fn what_could_not_be_handed_over_is_not_expected_back() {
     bench.calls();
     bench.receive(TASK, "", false).await;
     assert_eq!(bench.calls(), ["clear all on task:x"]);
-    assert_eq!(bench.constraints.state.owed.len(), 1);
+    assert_eq!(bench.constraints.state.owed.constraints.len(), 1);
 }
 
 #[tokio::test]
@@ -603,10 +603,48 @@ async fn what_had_come_when_the_connection_was_lost_holds() {
         ["gate true", "set pause on task:y pause", "gate false"]
     );
     assert_eq!(
-        bench.constraints.state.owed.len(),
+        bench.constraints.state.owed.constraints.len(),
         1,
         "whether the broker has forgotten it is not known"
     );
+}
+
+#[derive(Default)]
+struct Paper(Mutex<String>);
+
+impl Notes for Paper {
+    fn read(&self) -> String {
+        self.0.lock().clone()
+    }
+
+    fn write(&self, text: &str) {
+        *self.0.lock() = text.to_owned();
+    }
+}
+
+#[tokio::test]
+async fn what_was_ended_without_a_broker_does_not_come_back_after_a_restart_either() {
+    let paper = Arc::new(Paper::default());
+    let mut bench = Bench::new();
+    bench.constraints = bench.constraints.keeping(paper.clone());
+    bench.connect(&[(TASK, PAUSE)]).await;
+    bench.constraints.state.owed.note(true);
+    assert_eq!(paper.read(), "");
+    bench.disconnect().await;
+    bench
+        .clear_here("task:x", "pause", ConstraintChange::Cleared)
+        .await;
+    bench.constraints.state.owed.note(false);
+    assert_eq!(paper.read(), format!("{PAUSE}\n"));
+    let mut bench = Bench::new();
+    bench.constraints = bench.constraints.keeping(paper.clone());
+    bench.connect(&[(TASK, PAUSE)]).await;
+    assert_eq!(bench.calls(), ["gate true", "gate false"]);
+    assert_eq!(bench.told(), [(TASK.to_owned(), String::new())]);
+    bench.disconnect().await;
+    bench.connect(&[]).await;
+    bench.constraints.state.owed.note(true);
+    assert_eq!(paper.read(), "", "the broker has forgotten it");
 }
 
 #[tokio::test]
