@@ -173,3 +173,13 @@ async fn a_run_needs_the_parameters_that_have_no_default() {
     );
     engine.stop().await;
 }
+
+#[tokio::test]
+async fn a_folder_of_packs_that_is_not_there_is_told_before_anything_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let builder = Builder::new(&data).packs(dir.path().join("typo"));
+    let told = text_of(builder.start().await);
+    assert!(told.contains("there is no folder"), "{told}");
+    assert!(!data.exists());
+}

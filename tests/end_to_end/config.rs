@@ -27,6 +27,28 @@ fn every_mistake_is_named_with_its_place_and_the_nearest_key() {
 }
 
 #[test]
+fn a_variable_that_is_no_text_is_told_if_it_is_ours_and_passed_over_if_not() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let site = Site::new();
+    let bytes = OsStr::from_bytes(b"\xff");
+    let ours = site
+        .command(["up", "--listen", "127.0.0.1:0"])
+        .env("CAMSHAFT__WORKER__ID", bytes)
+        .output()
+        .expect("runs");
+    assert_eq!(ours.status.code(), Some(2), "{}", shown(&ours));
+    let error = String::from_utf8_lossy(&ours.stderr);
+    assert!(error.contains("CAMSHAFT__WORKER__ID"), "{error}");
+    let other = site
+        .command(["run", "core.noop"])
+        .env("FOO", bytes)
+        .output();
+    let other = other.expect("runs");
+    assert!(other.status.success(), "{}", shown(&other));
+}
+
+#[test]
 fn flags_win_over_variables_and_variables_over_the_file() {
     let site = Site::new();
     fs::write(

@@ -31,6 +31,22 @@ fn an_action_runs_without_an_engine_and_is_recorded_like_any_other() {
 }
 
 #[test]
+fn a_process_with_the_id_of_an_engine_that_is_gone_is_not_taken_for_it() {
+    let site = site();
+    let packs = with_packs(&site, &["run", "t.hi"]);
+    let engine = site.up();
+    let announced = site.data_dir().join("api.json");
+    let text = std::fs::read_to_string(&announced).expect("announced");
+    engine.kill();
+    // As after a restart of the machine or of a container: that id is somebody else's by now.
+    let mut api: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    api["pid"] = std::process::id().into();
+    std::fs::write(&announced, api.to_string()).expect("written");
+    std::fs::write(site.data_dir().join("lock"), std::process::id().to_string()).expect("written");
+    assert_eq!(site.ok(packs), "hi\n");
+}
+
+#[test]
 fn nobody_is_left_with_what_nobody_would_run() {
     let site = site();
     let output = site.run(with_packs(&site, &["run", "t.hi", "--detach"]));
@@ -54,6 +70,24 @@ fn what_else_waits_is_left_to_the_next_engine() {
         "{other} was started beside {own}"
     );
     site.ok(["execution", "cancel", &running]);
+    assert_eq!(engine.stop().0, 0);
+}
+
+#[test]
+fn what_outlasts_the_patience_of_its_own_engine_is_not_said_to_go_on() {
+    let site = site();
+    let output = site.run(with_packs(&site, &["run", "t.nap", "--timeout", "1s"]));
+    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        error.contains("its engine stops with this command"),
+        "{error}"
+    );
+    let mut engine = site.up();
+    engine.seen_or_wait("t.nap started");
+    let page = site.json(["execution", "list"]);
+    let id = page["items"][0]["id"].as_str().expect("an id").to_owned();
+    site.ok(["execution", "cancel", &id]);
     assert_eq!(engine.stop().0, 0);
 }
 

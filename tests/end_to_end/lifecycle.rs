@@ -202,6 +202,59 @@ fn a_trial_ends_by_itself_and_says_whether_anything_completed() {
 }
 
 #[test]
+fn a_trial_counts_what_was_requested_before_it() {
+    let site = Site::new();
+    let gate = site.path().join("gate");
+    make_fifo(&gate);
+    site.shell_action("old", "echo old", "");
+    site.shell_action("new", &format!("read line < {}", gate.display()), "");
+    let engine = site.up();
+    site.ok(["pause", "action:t.old"]);
+    let old = site.request(["t.old"]);
+    engine.stop();
+    // The later one does not end in this life, and the older one does.
+    let mut engine = site.up_with(&["--for", "1h", "--drain", "0s"], &[]);
+    let new = site.request(["t.new"]);
+    site.ok(["resume", "action:t.old"]);
+    assert_eq!(site.ended(&old)["status"], "completed");
+    engine.signal(Signal::TERM);
+    let (code, log) = engine.ended();
+    assert_eq!(code, 0, "{new}: {log}");
+}
+
+#[test]
+fn what_keeps_the_engine_from_coming_up_is_told_before_any_work_is_taken_up() {
+    let site = Site::new();
+    let gate = site.path().join("gate");
+    make_fifo(&gate);
+    site.shell_action("long", "echo begun; exec sleep 1000", "");
+    let script = format!("echo begun; read line < {}; echo ended", gate.display());
+    site.shell_action("once", &script, "idempotent: false\n");
+    let engine = site.up_with(&["--slots", "1"], &[]);
+    let running = site.request(["t.long"]);
+    site.wait_for_log(&running, "begun");
+    let waiting = site.request(["t.once"]);
+    engine.kill();
+
+    let typo = site.run(["up", "--listen", "127.0.0.1:0", "--packs", "typo"]);
+    assert_eq!(typo.status.code(), Some(5), "{}", shown(&typo));
+    let error = String::from_utf8_lossy(&typo.stderr);
+    assert!(error.contains("there is no folder typo"), "{error}");
+    let unannounced = site.data_dir().join(".api.json");
+    fs::create_dir(&unannounced).expect("in the way");
+    let failed = site.run(["up", "--listen", "127.0.0.1:0"]);
+    assert_eq!(failed.status.code(), Some(3), "{}", shown(&failed));
+    fs::remove_dir(&unannounced).expect("out of the way");
+
+    let _engine = site.up();
+    site.wait_for_log(&waiting, "begun");
+    fs::write(&gate, "go\n").expect("written");
+    let ended = site.ended(&waiting);
+    assert_eq!(ended["status"], "completed", "{ended}");
+    assert_eq!(ended["attempt"], 1, "nothing of it was begun: {ended}");
+}
+
+#[test]
 fn commands_without_an_engine_say_so() {
     let site = Site::new();
     let output = site.run(["execution", "list"]);

@@ -18,6 +18,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::data_dir::is_held;
 use crate::exit::CliError;
 use endpoint::{Endpoint, Source};
 
@@ -70,9 +71,9 @@ impl Client {
         Ok(endpoint)
     }
 
-    /// Whether an engine was named, or one that lives has announced itself in the data directory.
+    /// Whether an engine was named, or one has announced itself in the data directory and still holds it.
     pub fn has_engine(&self) -> bool {
-        self.source.url.is_some() || self.endpoint().is_ok_and(|endpoint| endpoint.may_live())
+        self.source.url.is_some() || (self.endpoint().is_ok() && is_held(&self.source.data_dir))
     }
 
     /// Forgets where the engine was, so that the next request looks again.

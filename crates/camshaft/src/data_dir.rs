@@ -24,6 +24,8 @@ use crate::exit::CliError;
 /// How often the lock of a dead process is tried for, and the pause between: five seconds in all.
 const TRIES: u32 = 1_000;
 const PAUSE: Duration = Duration::from_millis(5);
+/// So many tries are more than it takes to ask whether somebody holds it.
+const ASKING: u32 = 4;
 
 /// A data directory that this process holds. Dropping it lets go.
 #[derive(Debug)]
@@ -58,6 +60,11 @@ impl DataDir {
             .create(path)
             .map_err(failed(path))?;
         let path = path.canonicalize().map_err(failed(path))?;
+        if path.to_str().is_none() {
+            // It goes to child processes, into the database and over the API, which are all of text.
+            let not_text = io::Error::other("the path is not UTF-8");
+            return Err(failed(&path)(not_text));
+        }
         let lock = lock(&path.join("lock"), || std::thread::sleep(PAUSE))
             .map_err(failed(&path))?
             .map_err(|pid| {
@@ -142,13 +149,14 @@ impl DataDir {
 }
 
 impl Drop for DataDir {
-    /// Closing the file is not enough: a child that is being started by another thread has it open too,
+    /// Nobody is sent here any more. For the lock, closing the file is not enough: a child that is being started by another thread has it open too,
     /// until its program is in place.
     fn drop(&mut self) {
         if self.is_temporary {
             // What cannot be removed is left to whoever cleans the temporary files of the machine.
             let _ = fs::remove_dir_all(&self.path);
         }
+        self.unannounce();
         let _ = flock(&self.lock, FlockOperation::Unlock);
     }
 }
@@ -158,6 +166,7 @@ impl Drop for DataDir {
 /// A process that was killed while it started another one leaves the lock to that one until the new
 /// program is in place. So a lock whose holder is dead is tried for again a while, with `pause` between.
 /// Waiting is needed anyhow: only then does that process carry the variables by which it is found.
+/// A holder that lives is given a few tries too: it may be one who only asks ([`is_held`]).
 fn lock(path: &Path, mut pause: impl FnMut()) -> io::Result<Result<File, String>> {
     let mut file = OpenOptions::new()
         .create(true)
@@ -173,7 +182,7 @@ fn lock(path: &Path, mut pause: impl FnMut()) -> io::Result<Result<File, String>
                 let mut pid = String::new();
                 file.rewind()?;
                 file.read_to_string(&mut pid)?;
-                if tries_left == 0 || is_alive(&pid) {
+                if tries_left == 0 || (tries_left < TRIES - ASKING && is_alive(&pid)) {
                     return Ok(Err(if pid.is_empty() {
                         "(unknown)".to_owned()
                     } else {
@@ -189,6 +198,25 @@ fn lock(path: &Path, mut pause: impl FnMut()) -> io::Result<Result<File, String>
     file.rewind()?;
     write!(file, "{}", std::process::id())?;
     Ok(Ok(file))
+}
+
+/// Whether a process holds the data directory. What cannot be found out counts as yes: then the request
+/// to that process tells.
+///
+/// The id of a process says nothing of it: ids are given out again, in a container at every start. The
+/// lock is tried for together with everybody else who asks, and given back at once.
+pub fn is_held(path: &Path) -> bool {
+    let file = match File::open(path.join("lock")) {
+        Ok(file) => file,
+        Err(error) => return error.kind() != io::ErrorKind::NotFound,
+    };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => {
+            let _ = flock(&file, FlockOperation::Unlock);
+            false
+        }
+        Err(_) => true,
+    }
 }
 
 /// Whether a process is there and no zombie.
@@ -248,6 +276,38 @@ mod tests {
         );
         drop(first);
         DataDir::hold(&path).unwrap();
+    }
+
+    #[test]
+    fn whether_somebody_holds_it_is_a_matter_of_the_lock_and_asking_does_not_take_it() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!is_held(folder.path()), "nobody ever did");
+        let held = DataDir::hold(folder.path()).unwrap();
+        held.announce("http://127.0.0.1:1").unwrap();
+        assert!(is_held(folder.path()));
+        drop(held);
+        assert!(!is_held(folder.path()), "its file is still there");
+        assert!(!folder.path().join("api.json").exists());
+        // One who asks at this instant, while the file names a process that lives.
+        let lock_file = folder.path().join("lock");
+        let asks = File::open(&lock_file).unwrap();
+        flock(&asks, FlockOperation::NonBlockingLockShared).unwrap();
+        assert!(
+            !is_held(folder.path()),
+            "who asks does not disturb others who do"
+        );
+        let mut asks = Some(asks);
+        lock(&lock_file, || drop(asks.take())).unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_path_that_is_no_text_is_refused() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = tempfile::tempdir().unwrap();
+        let name = std::ffi::OsStr::from_bytes(b"data\xff");
+        let error = DataDir::hold(&folder.path().join(name)).unwrap_err();
+        assert_eq!(error.code, ErrorCode::InvalidConfiguration);
+        assert!(error.message.contains("not UTF-8"), "{error}");
     }
 
     #[test]

@@ -39,7 +39,7 @@ use crate::config::{Config, Identity, host_name};
 use crate::connector::{self, Mqtt};
 use crate::data_dir::DataDir;
 use crate::exit::CliError;
-use crate::lifecycle::pack_error;
+use crate::lifecycle::folders::pack_error;
 use crate::pack::{self, Candidate, Program};
 
 /// How long the last sensors and loops may take to stop.

@@ -20,21 +20,6 @@ pub struct Endpoint {
     /// The bearer token.
     #[serde(default)]
     pub token: Option<String>,
-    /// The engine's process, where that is known.
-    #[serde(default)]
-    pub pid: Option<u32>,
-}
-
-impl Endpoint {
-    /// Whether the engine's process is there, as far as that is known.
-    pub fn may_live(&self) -> bool {
-        let pid = self.pid.and_then(|pid| i32::try_from(pid).ok());
-        let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else {
-            return true;
-        };
-        // Not to be allowed to signal it is a sign of life too.
-        rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
-    }
 }
 
 /// What the person said about where the engine is.
@@ -66,11 +51,7 @@ impl Source {
             let found = self.read().ok()?;
             (found.url.trim_end_matches('/') == url.trim_end_matches('/')).then_some(found.token)?
         });
-        Ok(Endpoint {
-            url,
-            token,
-            pid: None,
-        })
+        Ok(Endpoint { url, token })
     }
 
     fn read(&self) -> Result<Endpoint, CliError> {
@@ -146,10 +127,7 @@ mod tests {
         )
         .unwrap();
         let found = source(&dir, None).find().unwrap();
-        assert_eq!(
-            (found.token.as_deref(), found.pid),
-            (Some("cam_1"), Some(7))
-        );
+        assert_eq!(found.token.as_deref(), Some("cam_1"));
         let same = source(&dir, Some("http://127.0.0.1:7410/")).find().unwrap();
         assert_eq!(same.token.as_deref(), Some("cam_1"));
         assert_eq!(

@@ -5,18 +5,17 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use camshaft_link::mqtt::broker::{PORT, TLS_PORT};
-use camshaft_link::mqtt::topic::is_topic;
+use camshaft_link::mqtt::topic::DEFAULT_PREFIX;
 use camshaft_link::mqtt::{Broker, ConnectError, TlsFiles, Topics};
 use camshaft_model::ErrorCode;
 use clap::Args;
 
 use crate::clock::SystemEntropy;
+use crate::config::{PREFIX_RULE, is_prefix};
 use crate::exit::CliError;
 
 /// Where a broker is if nothing is said.
 const HOST: &str = "127.0.0.1";
-/// What every topic begins with if nothing is said.
-const PREFIX: &str = "cascade";
 /// The most bytes of a file with a password, a certificate or a key.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
@@ -89,13 +88,13 @@ impl BrokerOptions {
     /// # Errors
     /// The prefix is none.
     pub(in crate::command) fn topics(&self) -> Result<Topics, CliError> {
-        let prefix = self.prefix.as_deref().unwrap_or(PREFIX);
-        if is_topic(prefix) && !prefix.ends_with('/') {
+        let prefix = self.prefix.as_deref().unwrap_or(DEFAULT_PREFIX);
+        if is_prefix(prefix) {
             return Ok(Topics::new(prefix));
         }
         Err(
             CliError::invalid(format!("'{prefix}' cannot be the prefix of topics"))
-                .hint("give a topic without +, # and a slash at its end, such as cascade"),
+                .hint(PREFIX_RULE),
         )
     }
 }
@@ -125,4 +124,25 @@ pub(in crate::command) fn client_id() -> String {
 pub(in crate::command) fn unreachable(error: &ConnectError) -> CliError {
     CliError::new(ErrorCode::Unreachable, error.to_string())
         .hint("is the broker up, and are --host, --port, the login and TLS right?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_what_the_configuration_takes_for_one() {
+        let topics = |prefix: Option<&str>| {
+            let options = BrokerOptions {
+                prefix: prefix.map(str::to_owned),
+                ..BrokerOptions::default()
+            };
+            options.topics()
+        };
+        assert_eq!(topics(None).unwrap(), Topics::new(DEFAULT_PREFIX));
+        assert_eq!(topics(Some("site/7")).unwrap(), Topics::new("site/7"));
+        for prefix in ["/site", "$site", "site/", "a/#", ""] {
+            assert!(topics(Some(prefix)).is_err(), "{prefix}");
+        }
+    }
 }

@@ -12,12 +12,13 @@ mod secret;
 mod token;
 mod variable;
 
-pub use mqtt::{Brokers, Embedded, Mqtt, Tls};
+pub use mqtt::{Brokers, Embedded, Mqtt, PREFIX_RULE, Tls, is_prefix};
 pub use otlp::{Identity, Otlp};
 pub use secret::SecretSource;
 pub use token::TokenSource;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -284,9 +285,9 @@ pub(crate) fn host_name() -> String {
 ///
 /// # Errors
 /// Everything that is wrong with the file and the variables.
-pub fn load(
+pub fn load<T: AsRef<OsStr>>(
     file: Option<&Path>,
-    environment: impl IntoIterator<Item = (String, String)>,
+    environment: impl IntoIterator<Item = (T, T)>,
     flags: Overrides,
 ) -> Result<Config, Problems> {
     let mut config = Config::default();
@@ -301,7 +302,7 @@ pub fn load(
         }
     }
     for (name, value) in environment {
-        problems.extend(variable::apply(&name, &value, &mut config));
+        problems.extend(variable::apply(name.as_ref(), value.as_ref(), &mut config));
     }
     Problems::check(problems)?;
     flags.apply(&mut config);

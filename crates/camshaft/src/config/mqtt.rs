@@ -154,11 +154,19 @@ fn tls(cursor: &Cursor<'_>, tls: &mut Tls) {
 
 fn prefix(cursor: &Cursor<'_>) -> Option<String> {
     let text = cursor.filled_text()?;
-    if is_topic(text) && !text.starts_with(['/', '$']) && !text.ends_with('/') {
+    if is_prefix(text) {
         return Some(text.to_owned());
     }
-    cursor.problem("a prefix is the beginning of a topic, such as cascade or site/7: no + and #, no / at an end");
+    cursor.problem(PREFIX_RULE);
     None
+}
+
+/// What a prefix of topics may be, in a sentence.
+pub const PREFIX_RULE: &str = "a prefix is the beginning of a topic, such as cascade or site/7: no + and #, no $ in front, no / at an end";
+
+/// Whether topics may begin with it.
+pub fn is_prefix(text: &str) -> bool {
+    is_topic(text) && !text.starts_with(['/', '$']) && !text.ends_with('/')
 }
 
 pub(super) fn apply_embedded(cursor: &Cursor<'_>, config: &mut Config) {

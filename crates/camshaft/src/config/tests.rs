@@ -147,8 +147,36 @@ fn a_wrong_variable_is_named() {
 }
 
 #[test]
+fn a_variable_of_ours_is_text_and_others_may_be_any_bytes() {
+    use std::os::unix::ffi::OsStrExt;
+    let bytes = OsStr::from_bytes;
+    let variables = [
+        (bytes(b"FOO"), bytes(b"\xff")),
+        (bytes(b"\xff"), bytes(b"bar")),
+        (bytes(b"CAMSHAFT__WORKER__ID"), bytes(b"w\xff")),
+        (bytes(b"CAMSHAFT__\xff"), bytes(b"1")),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.yaml");
+    std::fs::write(&file, "").unwrap();
+    let error = load(Some(&file), variables, Overrides::default()).unwrap_err();
+    insta::assert_snapshot!(error, @r"
+    CAMSHAFT__WORKER__ID:1:1: a variable of the configuration is UTF-8, and this one is not
+    CAMSHAFT__�:1:1: a variable of the configuration is UTF-8, and this one is not
+    ");
+    let config = load(
+        Some(&file),
+        variables[..2].iter().copied(),
+        Overrides::default(),
+    )
+    .unwrap();
+    assert_eq!(config.worker.id, Config::default().worker.id);
+}
+
+#[test]
 fn a_file_that_was_named_must_be_there() {
-    let error = load(Some(Path::new("/nowhere.yaml")), [], Overrides::default()).unwrap_err();
+    let error =
+        load::<&str>(Some(Path::new("/nowhere.yaml")), [], Overrides::default()).unwrap_err();
     assert!(
         error
             .to_string()

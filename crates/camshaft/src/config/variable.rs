@@ -1,5 +1,8 @@
 //! `CAMSHAFT__SECTION__KEY=value` as a layer of its own.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use camshaft_model::definition::decode::Cursor;
 use camshaft_model::definition::document::{self, Content, Entry, Node};
 use camshaft_model::definition::problem::{Position, Reporter};
@@ -11,11 +14,17 @@ const PREFIX: &str = "CAMSHAFT__";
 /// How many parts the longest key has, and one more for a message about it.
 const DEEPEST: usize = 4;
 
-/// Applies one variable; others than ours are passed over. Problems are those of the variable.
-pub(super) fn apply(name: &str, value: &str, config: &mut Config) -> Vec<Problem> {
-    let Some(key) = name.strip_prefix(PREFIX) else {
+/// Applies one variable; others than ours are passed over, whatever bytes they have. Problems are those
+/// of the variable.
+pub(super) fn apply(name: &OsStr, value: &OsStr, config: &mut Config) -> Vec<Problem> {
+    if !name.as_bytes().starts_with(PREFIX.as_bytes()) {
         return Vec::new();
+    }
+    let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else {
+        let message = "a variable of the configuration is UTF-8, and this one is not";
+        return Problems::of_file(name.to_string_lossy(), message).into_list();
     };
+    let key = &name[PREFIX.len()..];
     let path = key_path(key);
     if path.len() > DEEPEST {
         return Problems::of_file(name, "no key of the configuration is so deep").into_list();

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::definition::{Definition, Files, Kind, native};
-use super::engine::Embedded;
+use super::engine::{Embedded, STOP_GRACE};
 use super::error::Error;
 use super::follow::Followers;
 use super::own_reference;
@@ -21,6 +21,7 @@ use super::task::retry_keys;
 use super::workflow::Workflow;
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::lifecycle::folders;
 use crate::pack::Program;
 use crate::pack::service::Packs;
 use crate::wire::{Part, Parts, System};
@@ -171,6 +172,9 @@ impl Builder {
                 problems: self.problems,
             });
         }
+        for folder in &self.packs {
+            folders::there(folder)?;
+        }
         let data = if self.in_memory {
             DataDir::temporary()?
         } else {
@@ -200,10 +204,11 @@ impl Builder {
             system.data().path().to_owned(),
         );
         for folder in &self.packs {
-            packs
-                .apply_folder(folder)
-                .await
-                .map_err(|error| crate::lifecycle::pack_error(folder, error))?;
+            if let Err(error) = packs.apply_folder(folder).await {
+                // What was taken up meanwhile is stopped in order.
+                system.stop(STOP_GRACE).await;
+                return Err(folders::pack_error(folder, error).into());
+            }
         }
         Ok(Embedded::new(system, followers))
     }

@@ -16,7 +16,7 @@ use super::run::refused;
 use crate::wire::System;
 
 /// How long what runs gets when the engine stops.
-const STOP_GRACE: Duration = Duration::from_secs(10);
+pub(super) const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// An engine inside this program. Dropped without [`stop`](Embedded::stop), it ends as by a crash:
 /// nothing that was recorded is lost, and the next start goes on from there.

@@ -15,7 +15,8 @@ use camshaft_server::{Feed, NamedToken};
 use camshaft_worker::runtime::native::NativeRegistry;
 use tokio::sync::oneshot;
 
-use super::{api, arm_crash_point, counted, listen, pack_error};
+use super::folders::pack_error;
+use super::{announce, api, arm_crash_point, counted, listen};
 use crate::command::local::{Guest, GuestOptions};
 use crate::config::{self, Config, Overrides};
 use crate::connector;
@@ -82,6 +83,7 @@ async fn host(
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let (listener, address) = listen(loopback).await?;
     let url = format!("http://{address}");
+    announce(&data, &url)?;
     let feed = Arc::new(Feed::new());
     let mut subscribers: Vec<Arc<dyn Subscriber>> = vec![feed.clone()];
     let counted = counted(&config, &mut subscribers);
@@ -123,13 +125,7 @@ async fn host(
     let server = tokio::spawn(camshaft_server::serve(listener, router, async move {
         let _ = server_stopped.await;
     }));
-    let announced = system.data().announce(&url).map_err(|error| {
-        CliError::new(
-            ErrorCode::Unavailable,
-            format!("the address cannot be announced: {error}"),
-        )
-    });
-    let _ = ready.send(announced);
+    let _ = ready.send(Ok(()));
     let _ = stopped.await;
     system.data().unannounce();
     let grace = system.config().worker.grace;
@@ -144,7 +140,7 @@ fn configuration(options: &GuestOptions) -> Result<(Config, Vec<NamedToken>), Cl
         data_dir: Some(options.data_dir.clone()),
         ..Overrides::default()
     };
-    let config = config::load(None, std::env::vars(), flags).map_err(invalid_configuration)?;
+    let config = config::load(None, std::env::vars_os(), flags).map_err(invalid_configuration)?;
     let tokens = config
         .read_tokens(|name| std::env::var(name).ok())
         .map_err(invalid_configuration)?;

@@ -1,13 +1,15 @@
-//! `camshaft up` from the first line to the last: configuration, lock, listener, system, readiness;
+//! `camshaft up` from the first line to the last: configuration, packs, lock, listener, system, readiness;
 //! then signals: the first one drains, the second one kills.
 //!
 //! The API listens before the system starts, so that the address is known to every child process, but
 //! answers only once the system is up. Whoever waits for readiness reads the line that says so on
 //! standard error, or asks `/readyz`.
 
+pub(crate) mod folders;
 mod guest;
+mod log;
+mod trial;
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,8 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camshaft_model::notice::Subscriber;
-use camshaft_model::port::store::{ExecutionFilter, PageRequest, Store};
-use camshaft_model::{ErrorCode, Status, Timestamp, crash, duration};
+use camshaft_model::{ErrorCode, Timestamp, crash, duration};
 use camshaft_server::{Api, Counted, Feed, Info, Metrics, NamedToken, ServerConfig, WorkerInfo};
 use camshaft_worker::runtime::native::NativeRegistry;
 use tokio::net::TcpListener;
@@ -25,17 +26,20 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::command::up::{Print, UpOptions};
-use crate::config::{self, Config, LogFormat, Overrides};
+use crate::config::{self, Config, Overrides};
 use crate::connector;
 use crate::data_dir::DataDir;
 use crate::exit::CliError;
+use crate::pack::Program;
 use crate::pack::service::Packs;
-use crate::pack::{PackError, Program};
 use crate::render::live::{Console, LineStyle};
 use crate::render::{Screen, catalogue};
 use crate::wire::{Part, Parts, System, invalid_configuration};
 
 pub use guest::guest;
+
+use folders::Folders;
+use trial::Trial;
 
 /// The variable that makes a process kill itself at a named point (`camshaft_model::crash`), for tests:
 /// `point` or `point:n` for the n-th time it is reached.
@@ -66,8 +70,8 @@ pub fn up(options: UpOptions) -> Result<ExitCode, CliError> {
         broker,
     };
     let config =
-        config::load(file.as_deref(), std::env::vars(), flags).map_err(invalid_configuration)?;
-    start_log(&config);
+        config::load(file.as_deref(), std::env::vars_os(), flags).map_err(invalid_configuration)?;
+    log::start(&config.log);
     arm_crash_point();
     camshaft_worker::process::keep_descriptors().map_err(|error| {
         CliError::new(
@@ -100,15 +104,18 @@ async fn serve(
     run_for: Option<Duration>,
     print: Print,
 ) -> Result<ExitCode, CliError> {
+    let screen = Screen::standard();
     let tokens = config
         .read_tokens(|name| std::env::var(name).ok())
         .map_err(invalid_configuration)?;
+    let folders = Folders::find(folders)?;
     let data = DataDir::hold(&config.data_dir)?;
     let (listener, address) = listen(config.api.listen).await?;
     let url = format!("http://{address}");
+    announce(&data, &url)?;
     let feed = Arc::new(Feed::new());
     let console = (print == Print::Plain)
-        .then(console)
+        .then(|| console(screen.style.colour))
         .transpose()?
         .map(Arc::new);
     let mut subscribers: Vec<Arc<dyn Subscriber>> = vec![feed.clone()];
@@ -116,12 +123,14 @@ async fn serve(
     if let Some(console) = &console {
         subscribers.push(console.clone());
     }
-    let native = NativeRegistry::new();
-    let screen = Screen::standard();
+    let trial = run_for.map(|_| Arc::new(Trial::default()));
+    if let Some(trial) = &trial {
+        subscribers.push(trial.clone());
+    }
     let parts = Parts {
         config,
         data,
-        native,
+        native: NativeRegistry::new(),
         program: Program::default(),
         without_functions: false,
         api_url: url.clone(),
@@ -130,6 +139,7 @@ async fn serve(
         part: Part::Everything,
     };
     let mut signals = Signals::listen()?;
+    // From here on attempts start: what can fail before any of them comes before this.
     let system = System::start(parts).await?;
     let started_at = system.clock().now();
     let packs = Packs::new(
@@ -137,15 +147,7 @@ async fn serve(
         system.clock().clone(),
         system.data().path().to_owned(),
     );
-    for folder in &folders {
-        match packs.apply_folder(folder).await {
-            Ok(_) => {}
-            Err(error @ PackError::Missing(_)) => return Err(pack_error(folder, error)),
-            // What was applied before goes on working, and the folder is watched: a mistake in one
-            // file must not keep the engine from coming up again.
-            Err(error) => screen.error(&pack_error(folder, error)),
-        }
-    }
+    folders.apply(&packs, &screen).await;
     let router = camshaft_server::router(api(
         &system,
         packs.clone(),
@@ -158,12 +160,6 @@ async fn serve(
     let server = tokio::spawn(camshaft_server::serve(listener, router, async move {
         let _ = stopped.await;
     }));
-    system.data().announce(&url).map_err(|error| {
-        CliError::new(
-            ErrorCode::Unavailable,
-            format!("the address cannot be announced: {error}"),
-        )
-    })?;
     if let Some(address) = system.mqtt().and_then(|mqtt| mqtt.embedded_address()) {
         let address = address.to_string();
         screen.note(&catalogue::text(
@@ -171,10 +167,7 @@ async fn serve(
             &[("address", &address)],
         ));
     }
-    let watches = folders
-        .iter()
-        .map(|folder| watch(folder.clone(), packs.clone()))
-        .collect::<Vec<_>>();
+    let watches = folders.keep_applied(&packs, &screen);
     screen.note(&format!(
         "Camshaft is ready at {url} (data in {})",
         system.data().path().display()
@@ -189,10 +182,6 @@ async fn serve(
     let grace = drain(&system, &mut signals, &screen).await;
     let _ = stop_server.send(());
     let _ = server.await;
-    let code = match run_for {
-        Some(_) => exit_of_trial(&system, started_at, &screen).await,
-        None => ExitCode::SUCCESS,
-    };
     let engine = system.engine().clone();
     system.stop(grace).await;
     if let Some(console) = console {
@@ -205,7 +194,18 @@ async fn serve(
             "{count} executions have not ended; they are taken up at the next start"
         )),
     }
-    Ok(code)
+    Ok(trial.map_or(ExitCode::SUCCESS, |trial| trial.exit(&screen)))
+}
+
+/// Tells the command line where the API will answer. The announcement goes with the hold on the data
+/// directory.
+fn announce(data: &DataDir, url: &str) -> Result<(), CliError> {
+    data.announce(url).map_err(|error| {
+        CliError::new(
+            ErrorCode::Unavailable,
+            format!("the address cannot be announced: {error}"),
+        )
+    })
 }
 
 async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {
@@ -290,63 +290,9 @@ async fn drain(system: &System, signals: &mut Signals, screen: &Screen) -> Durat
     }
 }
 
-/// After `--for`: whether executions completed in that time.
-async fn exit_of_trial(system: &System, since: Timestamp, screen: &Screen) -> ExitCode {
-    let completed = ExecutionFilter {
-        statuses: vec![Status::Completed],
-        ..ExecutionFilter::default()
-    };
-    let first = PageRequest {
-        after: None,
-        limit: 1,
-    };
-    match system.store().executions(completed, first).await {
-        Ok(page)
-            if page
-                .iter()
-                .any(|execution| execution.state.ended_at >= Some(since)) =>
-        {
-            ExitCode::SUCCESS
-        }
-        _ => {
-            screen.note("No execution completed.");
-            ExitCode::from(ErrorCode::ExecutionFailed.exit_code())
-        }
-    }
-}
-
-fn watch(folder: PathBuf, packs: Arc<Packs>) -> tokio::task::JoinHandle<()> {
-    tokio::spawn(async move {
-        let mut watch = match crate::pack::watch(&folder) {
-            Ok(watch) => watch,
-            Err(error) => {
-                tracing::error!(folder = %folder.display(), %error, "the folder of packs is not watched");
-                return;
-            }
-        };
-        let screen = Screen::standard();
-        while watch.changed().await {
-            match packs.apply_folder(&folder).await {
-                Ok(changed) if changed.is_empty() => {}
-                Ok(changed) => screen.note(&format!("Applied {}", changed.join(", "))),
-                Err(error) => screen.error(&pack_error(&folder, error)),
-            }
-        }
-    })
-}
-
-pub(crate) fn pack_error(folder: &std::path::Path, error: crate::pack::PackError) -> CliError {
-    let refused = camshaft_server::PackError::from(error);
-    CliError::new(
-        refused.code,
-        format!("{}: {}", folder.display(), refused.message),
-    )
-    .problems(refused.problems.into_iter().map(Into::into).collect())
-}
-
-fn console() -> Result<Console, CliError> {
+fn console(colour: bool) -> Result<Console, CliError> {
     let style = LineStyle {
-        colour: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        colour,
         zone: jiff::tz::TimeZone::system(),
     };
     Console::new(Box::new(std::io::stdout()), style).map_err(|error| {
@@ -355,22 +301,6 @@ fn console() -> Result<Console, CliError> {
             format!("the console does not start: {error}"),
         )
     })
-}
-
-fn start_log(config: &Config) {
-    use tracing_subscriber::filter::EnvFilter;
-    let level = config.log.level.as_str();
-    // The console shows steps in its own way; in the log they are for those who ask for more.
-    let filter = EnvFilter::new(format!("{level},camshaft::step=warn,hyper=warn,h2=warn"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    // A program that embeds the engine may have installed its own.
-    let _ = match config.log.format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => log.json().try_init(),
-    };
 }
 
 fn arm_crash_point() {
