@@ -114,6 +114,42 @@ async fn an_engine_without_the_workflow_and_a_run_of_another_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_another_workflow_runs_is_followed_like_any_other() {
+    let mut w = Workflow::<()>::builder("control.part");
+    w.task("person").ask::<Json>(Question::new("Well?"));
+    let part = w.build(()).unwrap();
+    let mut w = Workflow::<()>::builder("control.whole");
+    w.task("part").workflow(&part, ());
+    let whole = w.build(()).unwrap();
+    let engine = engine(&whole).await;
+    let run = whole.start(&engine, &()).await.unwrap();
+    let mut of_whole = run.events();
+    let part_id = loop {
+        let line = in_time(of_whole.next()).await.unwrap().unwrap();
+        if line.step.as_deref() == Some("part")
+            && let Some(item) = line.item_id
+        {
+            break item;
+        }
+    };
+    let found = part.find(&engine, part_id).await.unwrap();
+    let asked = in_time(found.asked("person")).await.unwrap();
+    let follows = steps(&found);
+    let answers = asked.approve("ada", json!(null));
+    let (followed, answered) = tokio::join!(follows, answers);
+    answered.unwrap();
+    in_time(run.ended()).await.unwrap();
+    let lines = [
+        "part step_started",
+        "person task_blocked",
+        "person task_completed",
+        "part task_completed",
+    ];
+    assert_eq!(followed, lines);
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn engines_in_memory_share_nothing_and_leave_nothing() {
     let workflow = echo();
     let first = engine(&workflow).await;

@@ -22,7 +22,8 @@ impl Default for Followers {
 }
 
 impl Followers {
-    /// What hears of everything that happens to a run from now on, and of the end of the engine.
+    /// What hears of everything that happens to a run that no other run has started, and below it, from
+    /// now on, and of the end of the engine.
     pub(super) fn follow(&self, run: ExecutionId) -> watch::Receiver<()> {
         let mut runs = self.0.lock();
         let Some(runs) = runs.as_mut() else {

@@ -8,7 +8,8 @@ use camshaft_engine::Engine;
 use camshaft_engine::handle::{ExecutionRequest, InquiryAnswer};
 use camshaft_model::port::store::{InquiryFilter, PageRequest, StepEventFilter, StoreError};
 use camshaft_model::{
-    ErrorCode, Execution, ExecutionId, Inquiry, InquiryStatus, Object, Status, StepEvent,
+    ErrorCode, Execution, ExecutionId, ExecutionSpec, Inquiry, InquiryStatus, Object, Status,
+    StepEvent,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -63,7 +64,7 @@ impl<P: Serialize, R: DeserializeOwned> Workflow<P, R> {
         let found = stored.map_err(|error| unavailable(&error))?;
         match found {
             Some(execution) if execution.spec.action == *self.reference() => {
-                Ok(Run::new(engine, execution.spec.id))
+                Ok(Run::new(engine, &execution.spec))
             }
             _ => Err(refused(
                 ErrorCode::NotFound,
@@ -93,22 +94,25 @@ impl<P: Serialize, R: DeserializeOwned> Workflow<P, R> {
             ..request(self.reference().clone(), parameters)
         };
         let accepted = engine.engine().request(request).await?;
-        Ok(Run::new(engine, accepted.execution.spec.id))
+        Ok(Run::new(engine, &accepted.execution.spec))
     }
 }
 
 /// A run of a workflow whose result is an `R`. Dropping it does not stop the run.
 pub struct Run<R> {
     id: ExecutionId,
+    /// The run that it is a part of, if another workflow runs it; itself otherwise.
+    root: ExecutionId,
     engine: Engine,
     followers: Arc<Followers>,
     of: PhantomData<fn() -> R>,
 }
 
 impl<R> Run<R> {
-    fn new(engine: &Embedded, id: ExecutionId) -> Self {
+    fn new(engine: &Embedded, spec: &ExecutionSpec) -> Self {
         Self {
-            id,
+            id: spec.id,
+            root: spec.root,
             engine: engine.engine().clone(),
             followers: engine.followers().clone(),
             of: PhantomData,
@@ -156,12 +160,18 @@ impl<R> Run<R> {
         Ok(())
     }
 
-    /// Its event log, from the first line on, as it is written.
+    /// Its event log, from the first line on, as it is written. Of a run that another workflow runs these
+    /// are the lines about itself: what the executions below it do is in the log of that other run.
     pub fn events(&self) -> Events {
         Events {
             id: self.id,
+            filter: StepEventFilter {
+                root: Some(self.root),
+                item: (self.root != self.id).then_some(self.id),
+                ..StepEventFilter::default()
+            },
             engine: self.engine.clone(),
-            news: self.followers.follow(self.id),
+            news: self.followers.follow(self.root),
             read: VecDeque::new(),
             last: None,
             is_over: false,
@@ -173,7 +183,7 @@ impl<R> Run<R> {
     /// # Errors
     /// The run has ended.
     pub async fn asked(&self, task: &str) -> Result<Asked, Error> {
-        let mut news = self.followers.follow(self.id);
+        let mut news = self.followers.follow(self.root);
         loop {
             news.mark_unchanged();
             // The state is read first: a run that has not ended by then may still ask.
@@ -275,6 +285,7 @@ impl Asked {
 /// The event log of a run, line by line.
 pub struct Events {
     id: ExecutionId,
+    filter: StepEventFilter,
     engine: Engine,
     news: watch::Receiver<()>,
     read: VecDeque<StepEvent>,
@@ -299,15 +310,15 @@ impl Events {
             self.news.mark_unchanged();
             // The state is read first: the last line was stored with the end.
             let ended = ended(&self.engine, self.id).await?.is_some();
-            let filter = StepEventFilter {
-                root: Some(self.id),
-                ..StepEventFilter::default()
-            };
             let page = PageRequest {
                 after: self.last,
                 limit: PAGE,
             };
-            let lines = self.engine.store().step_events(filter, page).await;
+            let lines = self
+                .engine
+                .store()
+                .step_events(self.filter.clone(), page)
+                .await;
             self.read = lines.map_err(|error| unavailable(&error))?.into();
             self.is_over = ended && self.read.len() < PAGE as usize;
             if self.read.is_empty() && !self.is_over {
