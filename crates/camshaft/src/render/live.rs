@@ -38,6 +38,8 @@ const QUEUE_LEN: usize = 1_024;
 const TOGETHER: Duration = Duration::from_millis(5);
 /// The most executions whose names are kept in mind.
 const MAX_NAMES: usize = 10_000;
+/// So many places are kept for the parts of runs, which have no other name.
+const PLACES_FOR_PARTS: usize = 5_000;
 /// The most characters of a payload or a result in a line.
 const SUMMARY_CHARS: usize = 72;
 /// The source of events that the engine makes itself.
@@ -187,7 +189,7 @@ fn ended(notice: &Notice) -> Option<ExecutionId> {
     }
 }
 
-/// What the parts of runs that are under way are called: `pack.workflow/task`.
+/// What executions that are under way are called: `pack.action`, and `pack.workflow/task` as parts of runs.
 #[derive(Debug, Default)]
 pub struct Names(HashMap<ExecutionId, Known>);
 
@@ -195,6 +197,8 @@ pub struct Names(HashMap<ExecutionId, Known>);
 struct Known {
     name: String,
     is_run: bool,
+    /// The task of another run that it is.
+    task: Option<String>,
 }
 
 struct About {
@@ -210,10 +214,17 @@ impl Names {
         };
         let (spec, status) = (&execution.spec, execution.state.status);
         let is_run = status == Status::Waiting || self.is_run(spec.id);
-        let is_part = spec.task.is_some() || is_run;
-        if is_part && (self.0.len() < MAX_NAMES || self.0.contains_key(&spec.id)) {
-            let name = self.of(spec);
-            self.0.insert(spec.id, Known { name, is_run });
+        let places = match spec.task.is_some() || is_run {
+            true => MAX_NAMES,
+            false => MAX_NAMES - PLACES_FOR_PARTS,
+        };
+        if self.0.len() < places || self.0.contains_key(&spec.id) {
+            let known = Known {
+                name: self.of(spec),
+                is_run,
+                task: spec.task.as_ref().map(|task| task.name.clone()),
+            };
+            self.0.insert(spec.id, known);
         }
     }
 
@@ -246,10 +257,12 @@ impl Names {
         let is_task = event.step_scope == Some(StepScope::Task);
         match known {
             // A task without an execution is told of under the run.
-            Some(known) if known.is_run && is_task && !known.name.ends_with(step) => About {
-                name: format!("{}/{step}", known.name),
-                is_execution: false,
-            },
+            Some(known) if known.is_run && is_task && known.task.as_deref() != Some(step) => {
+                About {
+                    name: format!("{}/{step}", known.name),
+                    is_execution: false,
+                }
+            }
             Some(known) => About {
                 name: known.name.clone(),
                 is_execution: true,

@@ -159,14 +159,69 @@ fn part(number: u128, name: &str, status: Status) -> Notice {
 }
 
 fn task_step(event_type: StepEventType, name: &str, payload: Value) -> Notice {
+    let Notice::Step(mut event) = own_step(event_type, name, payload) else {
+        unreachable!("made above")
+    };
+    Arc::make_mut(&mut event).step_scope = Some(StepScope::Task);
+    Notice::Step(event)
+}
+
+/// A line about an execution that is no task.
+fn own_step(event_type: StepEventType, name: &str, payload: Value) -> Notice {
     let Notice::Step(mut event) = step(event_type) else {
         unreachable!("made above")
     };
     let changed = Arc::make_mut(&mut event);
     changed.step = Some(name.to_owned());
-    changed.step_scope = Some(StepScope::Task);
     changed.payload = payload.as_object().cloned().unwrap();
     Notice::Step(event)
+}
+
+/// What the console shows of notices, one after another.
+fn told(notices: impl IntoIterator<Item = Notice>) -> String {
+    let (mut held, mut names) = (None, Names::default());
+    let mut text = String::new();
+    for notice in notices {
+        names.learn(&notice);
+        let ended = ended(&notice);
+        text.extend(lines(notice, &mut held, &names, &plain()));
+        ended.into_iter().for_each(|id| names.forget(id));
+    }
+    text
+}
+
+#[test]
+fn a_task_is_told_from_its_run_and_an_execution_by_its_action() {
+    use serde_json::json;
+    // The run is called demo.greet, and so ends like each of its tasks.
+    let failed = || json!({"status": "failed", "error": "no"});
+    let plain_one = {
+        let mut held = execution(Status::Requested);
+        held.state.blocked_by = Some(BlockedBy::Slots { capacity: 2 });
+        Notice::Execution(Arc::new(held))
+    };
+    let blocked = json!({"status": "blocked", "constraint": "pause-global", "reason": "held"});
+    let text = told([
+        Notice::Execution(Arc::new(execution(Status::Waiting))),
+        task_step(
+            StepEventType::StepSkipped,
+            "eet",
+            json!({"reason": "when is false"}),
+        ),
+        task_step(StepEventType::TaskFailed, "greet", failed()),
+        own_step(StepEventType::TaskFailed, "greet", failed()),
+        Notice::Execution(Arc::new(execution(Status::Failed))),
+        plain_one,
+        own_step(StepEventType::TaskBlocked, "greet", blocked),
+    ]);
+    insta::assert_snapshot!(text, @r"
+    12:00:01  run        demo.greet started  exec_00000000000000000000000001
+    12:00:01  step       demo.greet/eet skipped: when is false  exec_00000000000000000000000001
+    12:00:01  step       demo.greet/greet failed: no  exec_00000000000000000000000001
+    12:00:01  run        demo.greet failed in 12ms  exec_00000000000000000000000001
+    12:00:01  execution  demo.greet waits: All 2 slots are taken  exec_00000000000000000000000001
+    12:00:01  step       demo.greet is blocked: held  exec_00000000000000000000000001
+    ");
 }
 
 #[test]
@@ -182,7 +237,7 @@ fn a_run_is_told_with_its_tasks_its_skips_and_its_questions() {
         part(7, "load", Status::Running),
         part(8, "late", Status::Running),
         task_step(StepEventType::TaskBlocked, "approve", inquiry),
-        task_step(StepEventType::TaskPaused, "greet", json!({"paused": true})),
+        own_step(StepEventType::TaskPaused, "greet", json!({"paused": true})),
         part(7, "load", Status::Completed),
         task_step(
             StepEventType::StepSkipped,
@@ -200,7 +255,7 @@ fn a_run_is_told_with_its_tasks_its_skips_and_its_questions() {
             json!({"status": "failed", "items": 3, "items_failed": 1}),
         ),
         Notice::Execution(Arc::new(again)),
-        task_step(
+        own_step(
             StepEventType::StepRetrying,
             "greet",
             json!({"attempt": 1, "max_attempts": 3, "delay_ms": 500, "reason": "exit status 3"}),
@@ -208,15 +263,7 @@ fn a_run_is_told_with_its_tasks_its_skips_and_its_questions() {
         Notice::Execution(Arc::new(execution(Status::Completed))),
         part(8, "late", Status::Completed),
     ];
-    let (mut held, mut names) = (None, Names::default());
-    let mut text = String::new();
-    for notice in notices {
-        names.learn(&notice);
-        let ended = ended(&notice);
-        text.extend(lines(notice, &mut held, &names, &plain()));
-        ended.into_iter().for_each(|id| names.forget(id));
-    }
-    insta::assert_snapshot!(text);
+    insta::assert_snapshot!(told(notices));
 }
 
 #[test]
