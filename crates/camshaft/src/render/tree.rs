@@ -24,7 +24,7 @@ const MIN_LINES: usize = 6;
 pub fn task_label(task: &TaskRef) -> String {
     let visit = match task.visit {
         0 | 1 => String::new(),
-        visit => format!(":{visit}"),
+        visit => format!("#{visit}"),
     };
     match task.item {
         Some(item) => format!("{}{visit}[{item}]", task.name),
