@@ -79,6 +79,22 @@ fn each_rule_answers_once_and_says_why() {
 }
 
 #[test]
+fn a_recorded_event_can_be_tried_from_a_file() {
+    let site = Site::new();
+    orders(&site);
+    let mut engine = site.up();
+    let payload = json!({"id": 7, "amount": 120.5, "country": "DE"});
+    let event = site.emit("t.order", &payload);
+    engine.wait_for("completed");
+    let file = site.path().join("event.json");
+    fs::write(&file, site.ok(["event", "show", &event, "-o", "json"])).expect("written");
+    let file = file.display().to_string();
+    let trial = site.json(["rule", "test", "t.large", "--event", &file]);
+    let recorded = site.json(["rule", "test", "t.large", "--event", &event]);
+    assert_eq!(trial, recorded);
+}
+
+#[test]
 fn the_same_delivery_is_one_event() {
     let site = Site::new();
     orders(&site);

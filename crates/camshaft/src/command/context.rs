@@ -74,13 +74,26 @@ impl Context {
     /// # Errors
     /// Standard output cannot be written.
     pub fn list(&self, page: &Value, columns: &[Column]) -> Result<ExitCode, CliError> {
+        self.list_by("--cursor", page, columns)
+    }
+
+    /// The same for a list whose next page another flag asks for.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub fn list_by(
+        &self,
+        flag: &str,
+        page: &Value,
+        columns: &[Column],
+    ) -> Result<ExitCode, CliError> {
         let items = items(page);
         self.show(page, |_, style| table::list(items, columns, style))?;
         if let (Format::Table, Some(cursor)) =
             (self.format, page.get("next_cursor").and_then(Value::as_str))
         {
             self.screen
-                .note(&format!("There is more: add --cursor {cursor}"));
+                .note(&format!("There is more: add {flag} {cursor}"));
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -73,7 +73,7 @@ impl Events {
                         Duration::ZERO,
                     )
                     .await?;
-                context.list(&page, step::COLUMNS)
+                context.list_by("--after", &page, step::COLUMNS)
             }
             _ => self.follow(context).await,
         }
@@ -179,5 +179,38 @@ impl Events {
             format => json::render_one_of_many(&event, format)?,
         };
         context.screen.text(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::testing::{Answer, FakeEngine};
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        events: Events,
+    }
+
+    #[tokio::test]
+    async fn a_log_that_goes_on_names_the_flag_that_asks_for_the_rest() {
+        const ID: &str = "exec_00000000000000000000000001";
+        let page = serde_json::json!({"items": [], "next_cursor": "7"});
+        let answers = ["?", "?after=7&"].map(|after| {
+            let path = format!("/api/v1/executions/{ID}/events{after}limit=1000");
+            Answer::json(&format!("GET {path}"), &page)
+        });
+        let engine = FakeEngine::start(answers.into()).await;
+        let (context, _, err) = engine.context(Format::Table);
+        let events = |arguments: &[&str]| {
+            Line::try_parse_from([&["events", ID], arguments].concat())
+                .unwrap()
+                .events
+        };
+        events(&[]).run(&context).await.unwrap();
+        assert_eq!(err.text(), "There is more: add --after 7\n");
+        events(&["--after", "7"]).run(&context).await.unwrap();
     }
 }

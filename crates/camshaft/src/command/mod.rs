@@ -3,10 +3,11 @@
 //! ```text
 //! arguments -> Cli (clap) -> verb.run(&Context) -> Client (HTTP) -> render -> Screen
 //! ```
-//! Only a few things work without an engine that runs: `up`, which becomes one; `pack test` and
-//! `workflow`, which read files; and `doctor --check`, which then opens the database itself. What they
-//! need from the composition root comes in as [`Local`], so that verbs do not know how an engine is
-//! built.
+//! Some things work without an engine that runs: `up`, which becomes one; `run` and `workflow run`,
+//! which bring one along; `pack test` and the rest of `workflow`, which read files; `doctor --check`,
+//! which then opens the database itself; `observe` and whatever goes `--via mqtt`, which speak to a
+//! broker. What they need from the composition root comes in as [`Local`], so that verbs do not know how
+//! an engine is built.
 
 pub mod action;
 mod broker;

@@ -9,11 +9,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use camshaft_model::port::dispatch::OutputStream;
-use camshaft_model::{Execution, ExecutionId};
+use camshaft_model::{ErrorCode, Execution, ExecutionId};
 use clap::{Args, ValueEnum};
 
 use super::Context;
 use crate::exit::CliError;
+use retry::Patience;
 use steps::Steps;
 
 pub(super) use follow::{FIRST_ATTEMPT, Follower, Until};
@@ -116,7 +117,14 @@ impl Logs {
 /// Follows the output of every step of a run to its end; `false` if the execution is no run of a
 /// workflow.
 pub(super) async fn follow_run(context: &Context, id: ExecutionId) -> Result<bool, CliError> {
-    let Some(run) = workflow(context, id).await? else {
+    let mut patience = Patience::default();
+    let found = loop {
+        match workflow(context, id).await {
+            Ok(found) => break found,
+            Err(error) => patience.wait(context, error, "the execution").await?,
+        }
+    };
+    let Some(run) = found else {
         return Ok(false);
     };
     let steps = Steps {
@@ -136,7 +144,36 @@ async fn workflow(context: &Context, id: ExecutionId) -> Result<Option<Execution
             .get(&path, &[], Duration::ZERO)
             .await
             .map(Some),
-        // Whatever else is wrong is said where the log itself is asked for.
-        Err(_) => Ok(None),
+        // Whether there is such an execution at all is said where the log itself is asked for.
+        Err(error) if error.code == ErrorCode::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::testing::{Answer, FakeEngine};
+    use crate::render::Format;
+
+    #[tokio::test]
+    async fn an_engine_that_cannot_say_whether_it_is_a_run_does_not_say_no() {
+        let id: ExecutionId = "exec_00000000000000000000000001".parse().unwrap();
+        for (status, code) in [
+            ("503 Service Unavailable", Some(ErrorCode::Unavailable)),
+            ("500 Internal Server Error", Some(ErrorCode::Internal)),
+            ("404 Not Found", None),
+        ] {
+            let path = format!("GET /api/v1/executions/{id}/run");
+            let engine = FakeEngine::start(vec![Answer::new(&path, status, &[], b"")]).await;
+            let (context, _, _) = engine.context(Format::Table);
+            let found = workflow(&context, id).await;
+            assert_eq!(
+                found.as_ref().err().map(|error| error.code),
+                code,
+                "{found:?}"
+            );
+            assert!(code.is_some() || found.unwrap().is_none());
+        }
     }
 }

@@ -18,7 +18,8 @@ Examples:
   camshaft rule test demo.on_order --event order.json
   echo '{\"id\": 7}' | camshaft rule test demo.on_order --event -
 
-A file is an event ({\"payload\": …}) or just its payload, as JSON or YAML.
+A file is an event ({\"payload\": …}, or what `camshaft event show -o json` writes) or just its payload,
+as JSON or YAML.
 The exit status is 0 whether the rule matches or not.")]
 pub struct Test {
     /// The rule
@@ -40,15 +41,28 @@ impl Test {
     }
 }
 
+/// What an event has once it is recorded, and one to try cannot have.
+const RECORDED: [&str; 6] = [
+    "id",
+    "received_at",
+    "dedup_key",
+    "sensor",
+    "depth",
+    "trace_parent",
+];
+
 fn body(event: &str) -> Result<Value, CliError> {
     if let Ok(id) = event.parse::<EventId>() {
         return Ok(json!({ "event_id": id }));
     }
-    let document = input::document(event)?;
-    let event = if document.get("payload").is_some() {
-        document
-    } else {
-        json!({ "payload": document })
+    let mut document = input::document(event)?;
+    let event = match &mut document {
+        Value::Object(event) if event.contains_key("payload") => {
+            // A recorded one carries what only the engine says of an event.
+            event.retain(|key, _| !RECORDED.contains(&key.as_str()));
+            document
+        }
+        _ => json!({ "payload": document }),
     };
     Ok(json!({ "event": event }))
 }
@@ -69,6 +83,12 @@ mod tests {
         assert_eq!(
             file("payload: {a: 1}"),
             json!({"event": {"payload": {"a": 1}}})
+        );
+        let shown = r#"{"id": "evt_1", "received_at": "2026-11-21T01:28:29Z", "trigger": "t.poked", "payload": {},
+            "source": {"kind": "api"}, "dedup_key": "k", "occurred_at": null, "sensor": null, "depth": 1, "trace_parent": null}"#;
+        assert_eq!(
+            file(shown),
+            json!({"event": {"trigger": "t.poked", "payload": {}, "source": {"kind": "api"}, "occurred_at": null}})
         );
         let id = "evt_00000000000000000000000001";
         assert_eq!(body(id).unwrap(), json!({"event_id": id}));

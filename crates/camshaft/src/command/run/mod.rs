@@ -103,18 +103,20 @@ impl Run {
     }
 }
 
+/// A path as the engine is told of it, which is text.
+pub(super) fn utf8(path: PathBuf) -> Result<String, CliError> {
+    path.into_os_string().into_string().map_err(|path| {
+        CliError::invalid(format!("the path {} is not UTF-8", path.display()))
+            .hint("rename it, or one of the folders that it is in")
+    })
+}
+
 /// What the engine needs to know about a file: where it is and where to run it, absolutely.
 fn adhoc(file: &[String], here: &Path, timeout: Option<Duration>) -> Result<Value, CliError> {
     let Some((path, args)) = file.split_first() else {
         return Err(
             CliError::invalid("there is nothing to run").hint("name an action, or a file after --")
         );
-    };
-    let utf8 = |path: PathBuf| {
-        path.into_os_string().into_string().map_err(|path| {
-            CliError::invalid(format!("the path {} is not UTF-8", path.display()))
-                .hint("rename it, or run it by an action")
-        })
     };
     let absolute = here.join(path);
     if !absolute.is_file() {

@@ -23,8 +23,8 @@ pub(in crate::command) struct Options {
     /// Write the execution's id and leave
     #[arg(long)]
     detach: bool,
-    /// How long to stay with it; a file that is run as it is is stopped then, anything else goes on (its
-    /// own deadline is in its definition) [default: no limit]
+    /// How long to stay with it; a file that is run as it is is stopped then, anything else goes on if the
+    /// engine does (its own deadline is in its definition) [default: no limit]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(in crate::command) timeout: Option<Duration>,
     /// From -100 to 100; higher goes first

@@ -32,7 +32,7 @@ pub(in crate::command) enum Whose {
 }
 
 /// Shows the output until the execution has ended, and then how it ended. Ctrl-C and the limit only
-/// end the staying: the execution goes on.
+/// end the staying: the execution goes on, unless its engine is this command's own.
 pub(in crate::command) async fn stay(
     context: &Context,
     id: ExecutionId,
@@ -67,17 +67,32 @@ async fn stay_until(
         () = interrupted => {
             context.screen.note(&match engine {
                 Whose::Theirs => format!("The execution goes on; cancel it with: camshaft execution cancel {id}"),
-                Whose::Own => format!("Stopping. {id} is taken up by the next engine on {}", context.data_dir.display()),
+                Whose::Own => format!("Stopping. {id} {}", taken_up(context)),
             });
             Ok(ExitCode::from(EXIT_INTERRUPTED))
         }
         ended = end(context, id) => conclude(context, id, &ended?),
         () = over => {
-            let limit = duration::display(limit);
-            Err(CliError::new(ErrorCode::ExecutionFailed, format!("execution {id} has not ended after {limit}; it goes on"))
-                .hint(format!("see its output with: camshaft logs -f {id}; cancel it with: camshaft execution cancel {id}")))
+            let what = format!("execution {id} has not ended after {}", duration::display(limit));
+            let (what, hint) = match engine {
+                Whose::Theirs => (
+                    format!("{what}; it goes on"),
+                    format!("see its output with: camshaft logs -f {id}; cancel it with: camshaft execution cancel {id}"),
+                ),
+                Whose::Own => (
+                    format!("{what}; its engine stops with this command. It {}", taken_up(context)),
+                    "start an engine that stays with: camshaft up".to_owned(),
+                ),
+            };
+            Err(CliError::new(ErrorCode::ExecutionFailed, what).hint(hint))
         }
     }
+}
+
+/// What becomes of an execution whose engine leaves with this command.
+fn taken_up(context: &Context) -> String {
+    let data_dir = context.data_dir.display();
+    format!("is taken up by the next engine on {data_dir}, if it may run again")
 }
 
 /// Copies both streams of every attempt to their ends, of every step if it is a run, and returns the

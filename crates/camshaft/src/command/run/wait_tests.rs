@@ -29,6 +29,7 @@ fn answers(status: &str, error: Value) -> Vec<Answer> {
         )
     };
     vec![
+        no_run(),
         page("stdout", b"out\x00"),
         page("stderr", b"err\n"),
         Answer::json(&format!("GET /api/v1/executions/{ID} "), &execution),
@@ -38,6 +39,17 @@ fn answers(status: &str, error: Value) -> Vec<Answer> {
             &execution,
         ),
     ]
+}
+
+fn no_run() -> Answer {
+    let problem = json!({"code": "not_found", "title": "It is no run", "status": 404}).to_string();
+    let headers = [("content-type", "application/problem+json")];
+    Answer::new(
+        &format!("GET /api/v1/executions/{ID}/run "),
+        "404 Not Found",
+        &headers,
+        problem.as_bytes(),
+    )
 }
 
 async fn stay_with(
@@ -105,5 +117,26 @@ async fn an_interrupt_leaves_the_execution_running_and_says_how_to_cancel_it() {
     assert_eq!(
         err.text(),
         format!("The execution goes on; cancel it with: camshaft execution cancel {ID}\n")
+    );
+}
+
+#[tokio::test]
+async fn what_outlasts_the_limit_goes_on_only_with_an_engine_that_stays() {
+    let engine = FakeEngine::start(Vec::new()).await;
+    let (context, _, _) = engine.context(Format::Json);
+    let after = |whose| {
+        let (never, over) = (std::future::pending(), std::future::ready(()));
+        let second = Duration::from_secs(1);
+        stay_until(&context, ID.parse().unwrap(), never, over, (second, whose))
+    };
+    let theirs = after(Whose::Theirs).await.unwrap_err();
+    assert!(theirs.message.ends_with("after 1s; it goes on"), "{theirs}");
+    let own = after(Whose::Own).await.unwrap_err();
+    assert_eq!(
+        own.message,
+        format!(
+            "execution {ID} has not ended after 1s; its engine stops with this command. \
+             It is taken up by the next engine on /nowhere, if it may run again"
+        )
     );
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::source;
 use crate::command::Context;
-use crate::command::run::{Options, parameters};
+use crate::command::run::{Options, parameters, utf8};
 use crate::exit::CliError;
 
 /// Run the workflow in a file, without applying anything
@@ -36,6 +36,7 @@ pub struct Run {
 
 impl Run {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
+        let file = absolute(&self.file)?;
         let engaged = self.options.engage(context)?;
         let found = source::load(context, &self.file, None).await?;
         let [workflow] = &found.workflows[..] else {
@@ -51,7 +52,7 @@ impl Run {
         )?;
         let parameters = given.typed(&workflow.parameters.schema)?;
         let body = Map::from_iter([
-            ("workflow".to_owned(), json!(absolute(&self.file)?)),
+            ("workflow".to_owned(), json!(file)),
             ("parameters".to_owned(), Value::Object(parameters)),
         ]);
         let limit = self.options.timeout;
@@ -59,7 +60,21 @@ impl Run {
     }
 }
 
-fn absolute(file: &Path) -> Result<PathBuf, CliError> {
-    std::path::absolute(file)
-        .map_err(|error| CliError::invalid(format!("{}: {error}", file.display())))
+fn absolute(file: &Path) -> Result<String, CliError> {
+    let absolute = std::path::absolute(file)
+        .map_err(|error| CliError::invalid(format!("{}: {error}", file.display())))?;
+    utf8(absolute)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_no_text_is_refused() {
+        use std::os::unix::ffi::OsStrExt;
+        let file = Path::new(std::ffi::OsStr::from_bytes(b"/nightly\xff.yaml"));
+        assert!(absolute(file).unwrap_err().message.contains("not UTF-8"));
+        assert_eq!(absolute(Path::new("/w.yaml")), Ok("/w.yaml".to_owned()));
+    }
 }
