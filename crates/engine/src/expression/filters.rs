@@ -1,14 +1,17 @@
 //! Filters: ours, and those of minijinja that need a limit.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use minijinja::filters;
-use minijinja::value::{Kwargs, Rest};
+use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::MAX_RESULT_BYTES;
 use super::json::{canonical, to_json};
+use super::product::FACTOR;
 
 /// The longest list that a filter walks.
 const MAX_ITEMS: usize = 1_000_000;
@@ -38,6 +41,7 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     environment.add_filter("replace", replace);
     environment.add_filter("join", join);
     environment.add_filter("indent", indent);
+    environment.add_filter(FACTOR, factor);
     install_limited(environment);
 }
 
@@ -58,6 +62,58 @@ fn install_limited(environment: &mut Environment<'static>) {
     environment.add_filter("map", |s: &State, v: Value, a: Arguments| {
         filters::map(s, limited(v)?, a)
     });
+    environment.add_filter("groupby", groupby);
+    environment.add_filter("select", select);
+    environment.add_filter("reject", reject);
+    environment.add_filter("selectattr", selectattr);
+    environment.add_filter("rejectattr", rejectattr);
+    environment.add_filter("string", |s: &State, v: Value| {
+        filters::string(s, &limited(v)?)
+    });
+}
+
+fn groupby(list: Value, by: Option<&str>, options: Kwargs) -> Result<Value, Error> {
+    filters::groupby(limited(list)?, by, options)
+}
+
+type Items = Result<Vec<Value>, Error>;
+type Test<'a> = Option<Cow<'a, str>>;
+
+fn select(state: &State, list: Value, test: Test<'_>, with: Rest<Value>) -> Items {
+    filters::select(state, limited(list)?, test, with)
+}
+
+fn reject(state: &State, list: Value, test: Test<'_>, with: Rest<Value>) -> Items {
+    filters::reject(state, limited(list)?, test, with)
+}
+
+fn selectattr(
+    state: &State,
+    list: Value,
+    by: Cow<'_, str>,
+    test: Test<'_>,
+    with: Rest<Value>,
+) -> Items {
+    filters::selectattr(state, limited(list)?, by, test, with)
+}
+
+fn rejectattr(
+    state: &State,
+    list: Value,
+    by: Cow<'_, str>,
+    test: Test<'_>,
+    with: Rest<Value>,
+) -> Items {
+    filters::rejectattr(state, limited(list)?, by, test, with)
+}
+
+/// An operand of `*`.
+fn factor(value: Value) -> Result<Value, Error> {
+    match value.kind() {
+        ValueKind::Undefined => Err(Error::from(ErrorKind::UndefinedError)),
+        ValueKind::Seq | ValueKind::Iterable => Err(refuse("a list cannot be multiplied")),
+        _ => Ok(value),
+    }
 }
 
 /// A list of a length that may be walked.

@@ -16,11 +16,14 @@ mod filters;
 mod json;
 pub mod literal;
 mod names;
+mod product;
 mod scope;
 mod shared;
 mod template;
 mod tree;
 
+#[cfg(test)]
+mod fuzz_tests;
 #[cfg(test)]
 mod tests;
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::environment::ENVIRONMENT;
 use super::error::{ExpressionError, position, shorten};
 use super::json::to_json;
+use super::product::Guarded;
 use super::scope::Scope;
 use super::{MAX_RESULT_BYTES, MAX_SOURCE_BYTES};
 
@@ -27,6 +28,8 @@ pub struct Template {
     form: Form,
     /// Every dotted name that is used, such as `trigger.a.b`.
     paths: BTreeSet<String>,
+    /// What was compiled in the place of the source, where anything is multiplied.
+    guarded: Option<Guarded>,
 }
 
 enum Form {
@@ -54,21 +57,24 @@ impl Template {
                 source: source.to_owned(),
                 form: Form::Literal,
                 paths: BTreeSet::new(),
+                guarded: None,
             });
         }
         check_statements(source)?;
+        let guarded = Guarded::new(source, false);
         let mut environment = ENVIRONMENT.clone();
         environment
-            .add_template_owned(NAME, source.to_owned())
-            .map_err(|error| syntax(source, 0, &error))?;
+            .add_template_owned(NAME, text_of(&guarded, source).to_owned())
+            .map_err(|error| syntax(source, 0, &guarded, &error))?;
         let paths = environment
             .get_template(NAME)
-            .map_err(|error| syntax(source, 0, &error))?
+            .map_err(|error| syntax(source, 0, &guarded, &error))?
             .undeclared_variables(true);
         Ok(Self {
             source: source.to_owned(),
             form: Form::Text(Box::new(environment)),
             paths: paths.into_iter().collect(),
+            guarded,
         })
     }
 
@@ -89,14 +95,17 @@ impl Template {
         let offset = range.start;
         let expression = source.get(range.clone()).unwrap_or_default();
         check_brackets(source, offset, expression)?;
+        // What is constant is computed here already, so nothing is compiled without its guards.
+        let guarded = Guarded::new(expression, true);
         let compiled = ENVIRONMENT
-            .compile_expression_owned(expression.to_owned())
-            .map_err(|error| syntax(source, offset, &error))?;
+            .compile_expression_owned(text_of(&guarded, expression).to_owned())
+            .map_err(|error| syntax(source, offset, &guarded, &error))?;
         let paths = compiled.undeclared_variables(true).into_iter().collect();
         Ok(Self {
             source: source.to_owned(),
             form: Form::Value(compiled, range),
             paths,
+            guarded,
         })
     }
 
@@ -171,8 +180,7 @@ impl Template {
     }
 
     fn failure(&self, error: &Error, offset: usize, scope: &Scope) -> ExpressionError {
-        let part = error
-            .range()
+        let part = range_of(&self.guarded, error)
             .and_then(|range| self.source.get(range.start + offset..range.end + offset));
         match error.kind() {
             ErrorKind::UndefinedError => self.undefined(part, scope),
@@ -248,11 +256,16 @@ fn check_statements(source: &str) -> Result<(), ExpressionError> {
     Ok(())
 }
 
-fn syntax(source: &str, offset: usize, error: &Error) -> ExpressionError {
+fn syntax(
+    source: &str,
+    offset: usize,
+    guarded: &Option<Guarded>,
+    error: &Error,
+) -> ExpressionError {
     let message = error
         .detail()
         .map_or_else(|| error.kind().to_string(), str::to_owned);
-    let (line, column) = match error.range() {
+    let (line, column) = match range_of(guarded, error) {
         Some(range) => position(source, offset + range.start),
         None => (
             position(source, offset).0 + error.line().unwrap_or(1).saturating_sub(1),
@@ -264,6 +277,22 @@ fn syntax(source: &str, offset: usize, error: &Error) -> ExpressionError {
         column,
         message,
     }
+}
+
+/// What is compiled.
+fn text_of<'a>(guarded: &'a Option<Guarded>, source: &'a str) -> &'a str {
+    guarded
+        .as_ref()
+        .map_or(source, |guarded| guarded.text.as_str())
+}
+
+/// Where an error is in the text that was written.
+fn range_of(guarded: &Option<Guarded>, error: &Error) -> Option<Range<usize>> {
+    let range = error.range()?;
+    Some(match guarded {
+        Some(guarded) => guarded.unguarded(range),
+        None => range,
+    })
 }
 
 /// Every character of an expression outside quotes, with its offset and how many brackets are open
