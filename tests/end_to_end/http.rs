@@ -7,6 +7,7 @@ mod fuzz;
 mod hooks;
 mod operating;
 mod requests;
+mod secrets;
 mod streams;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -61,6 +61,8 @@ pub(crate) struct Unit {
     pub(crate) notices: Vec<Notice>,
     /// Executions that are terminal once this is stored, in the order of their ends.
     pub(crate) ended: Vec<Arc<Execution>>,
+    /// Those of them that are told of otherwise than they are stored, without their secrets.
+    pub(crate) shown: Vec<Arc<Execution>>,
     /// Constraints that `changes` set or end, as they were, in order.
     pub(crate) constraints: Vec<Replaced>,
     /// Limits of a rate that its starts moved on, in order.
@@ -90,6 +92,7 @@ impl Unit {
             effects,
             notices,
             ended,
+            shown,
             constraints,
             rates,
         } = later;
@@ -101,6 +104,7 @@ impl Unit {
         self.effects.extend(effects);
         self.notices.extend(notices);
         self.ended.extend(ended);
+        self.shown.extend(shown);
         self.constraints.extend(constraints);
         self.rates.extend(rates);
     }

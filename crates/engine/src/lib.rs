@@ -12,6 +12,7 @@ pub mod driver;
 mod explain;
 pub mod expression;
 pub mod handle;
+mod hidden;
 pub mod parameters;
 pub mod retry;
 pub mod rule;
@@ -24,6 +25,7 @@ mod workflow;
 
 pub use driver::{Recovered, Recovery};
 pub use handle::{Engine, InquiryAnswer, RetryFrom, World};
+pub use hidden::Hidden;
 pub use state::Settings;
 pub use token::TokenSigner;
 pub use workflow::RUN_MEMORY_BYTES;

@@ -1,33 +1,9 @@
 //! The graph of a workflow as the API shows it: enough to draw the tasks that have not started. What
 //! tasks are asked to do (parameters, prompts, criteria) is in the definition and not here.
 
-use std::sync::Arc;
-
-use camshaft_model::ExecutionSpec;
 use camshaft_model::definition::workflow::{Entry, Join, LoopMode, Task, Work};
 use camshaft_model::definition::{Action, Catalog, Workflow};
 use serde_json::{Value, json};
-
-use crate::state::Api;
-
-/// The action behind an execution in the version that it is pinned to, from the disk if the engine has
-/// not needed it since its start. `None` if it cannot be read any more.
-pub(crate) async fn definition(api: &Api, spec: &ExecutionSpec) -> Option<Arc<Action>> {
-    if let Some(action) = api.engine.definition(spec) {
-        return Some(action);
-    }
-    match api
-        .packs
-        .version(spec.pack_hash.as_deref()?.to_owned())
-        .await
-    {
-        Ok(pack) => pack.actions.get(&spec.action).cloned(),
-        Err(error) => {
-            tracing::warn!(execution = %spec.id, %error, "the version of its pack cannot be read");
-            None
-        }
-    }
-}
 
 /// The graph of a workflow; `None` if the action is none.
 pub(crate) fn shown(action: &Action, catalog: &Catalog) -> Option<Value> {
@@ -91,6 +67,8 @@ fn task(workflow: &Workflow, task: &Task, catalog: &Catalog) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use camshaft_model::Status;
     use camshaft_model::definition::EntryPoint;
     use camshaft_model::definition::workflow::{Items, Need, Next, OnItemFailure};

@@ -1,13 +1,16 @@
 //! What may be shown of definitions and executions: values of secret parameters never leave the server.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use camshaft_engine::Engine;
+use camshaft_engine::Hidden;
 use camshaft_model::definition::{Action, Catalog, Rule, Trigger};
-use camshaft_model::{Execution, ExecutionSpec, Inquiry, Object};
+use camshaft_model::{Execution, ExecutionSpec, Object, Ref};
 use serde_json::Value;
 
-use crate::page::json_of;
+use crate::page::{Page, json_of};
+use crate::state::Api;
 
 const REDACTED: &str = "[redacted]";
 /// The keywords of a JSON Schema that hold values of what they describe.
@@ -17,101 +20,81 @@ fn redacted() -> Value {
     Value::String(REDACTED.to_owned())
 }
 
-/// Texts that are shown nowhere in what a run has computed. The worker takes secrets out of what
-/// processes write; variables, results and prompts of a workflow come from expressions, which may
-/// have read them.
-pub(crate) struct Hidden(Vec<String>);
+/// Shows executions, each by the version of its action that it is pinned to, which is looked up once.
+pub(crate) struct Masks<'a> {
+    api: &'a Api,
+    versions: HashMap<(Option<Arc<str>>, Ref), Option<Arc<Action>>>,
+}
 
-/// Shorter texts are not looked for: they would hit by chance.
-const SHORTEST_HIDDEN: usize = 3;
-
-impl Hidden {
-    /// The secrets of an execution in the version of its action.
-    pub(crate) fn of(engine: &Engine, spec: &ExecutionSpec, action: &Action) -> Self {
-        Self::new(engine.secrets_of(spec, action))
+impl<'a> Masks<'a> {
+    pub(crate) fn new(api: &'a Api) -> Self {
+        Self {
+            api,
+            versions: HashMap::new(),
+        }
     }
 
-    fn new(mut texts: Vec<String>) -> Self {
-        texts.retain(|text| text.len() >= SHORTEST_HIDDEN);
-        // A secret that is a part of another one must not leave the rest of that one to be seen.
-        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        Self(texts)
+    /// The action behind an execution; `None` if its version cannot be read any more.
+    pub(crate) async fn definition(&mut self, spec: &ExecutionSpec) -> Option<Arc<Action>> {
+        match self
+            .versions
+            .entry((spec.pack_hash.clone(), spec.action.clone()))
+        {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(new) => new.insert(self.api.engine.definition(spec).await).clone(),
+        }
     }
 
-    /// Takes them out of a text.
-    pub(crate) fn text(&self, text: &mut String) {
-        for hidden in &self.0 {
-            if text.contains(hidden) {
-                *text = text.replace(hidden, REDACTED);
+    /// What must not be seen of what an execution gives.
+    pub(crate) async fn hidden(&mut self, spec: &ExecutionSpec) -> Hidden {
+        let definition = self.definition(spec).await;
+        self.api.engine.hidden_of(spec, definition.as_deref())
+    }
+
+    /// An execution as it may be shown. If nobody knows any more which of its parameters are secret, no
+    /// value of a parameter is shown, in its result neither.
+    pub(crate) async fn execution(&mut self, execution: &Execution) -> Execution {
+        let mut shown = execution.clone();
+        let Execution { spec, state } = &mut shown;
+        let has_given = state.result.is_some() || state.error.is_some();
+        if spec.adhoc.is_some() || (spec.parameters.is_empty() && !has_given) {
+            return shown;
+        }
+        let definition = self.definition(spec).await;
+        // The worker took secrets out of what processes gave. What a run gives comes from expressions.
+        if definition
+            .as_ref()
+            .is_none_or(|action| action.workflow().is_some())
+        {
+            let hidden = self.api.engine.hidden_of(spec, definition.as_deref());
+            hidden.shared(&mut state.result);
+            if let Some(error) = &mut state.error {
+                hidden.text(&mut error.message);
             }
         }
+        match &definition {
+            Some(action) if action.parameters.secret.is_empty() => {}
+            Some(action) => {
+                let parameters = Arc::new(action.masked(&spec.parameters));
+                Arc::make_mut(spec).parameters = parameters;
+            }
+            None => {
+                let names = spec.parameters.keys().cloned();
+                let parameters = names.map(|name| (name, redacted())).collect();
+                Arc::make_mut(spec).parameters = Arc::new(parameters);
+            }
+        }
+        shown
     }
 
-    /// Takes them out of every text of a value, names aside.
-    pub(crate) fn value(&self, value: &mut Value) {
-        if self.0.is_empty() {
-            return;
+    /// A page of executions as it may be shown.
+    pub(crate) async fn page(&mut self, page: Page<Execution>) -> Page<Execution> {
+        let mut items = Vec::with_capacity(page.items.len());
+        for execution in &page.items {
+            items.push(self.execution(execution).await);
         }
-        match value {
-            Value::String(text) => self.text(text),
-            Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
-            Value::Object(fields) => fields.values_mut().for_each(|field| self.value(field)),
-            Value::Number(number) if self.0.contains(&number.to_string()) => *value = redacted(),
-            Value::Number(_) | Value::Bool(_) | Value::Null => {}
-        }
+        Page { items, ..page }
     }
-
-    /// Takes them out of a value that others share.
-    pub(crate) fn shared(&self, value: &mut Option<Arc<Value>>) {
-        if let Some(value) = value.as_mut().filter(|_| !self.0.is_empty()) {
-            self.value(Arc::make_mut(value));
-        }
-    }
-
-    /// Takes them out of what was asked and answered.
-    pub(crate) fn inquiry(&self, inquiry: &mut Inquiry) {
-        self.text(&mut inquiry.prompt);
-        if let Some(answer) = &mut inquiry.answer {
-            self.value(answer);
-        }
-    }
-}
-
-/// An execution as it may be shown. Which parameters are secret is known from the version of the
-/// action that it is pinned to; if that is not the current one, no parameter's value is shown.
-pub(crate) fn execution(engine: &Engine, catalog: &Catalog, execution: &Execution) -> Execution {
-    let mut shown = parameters(catalog, execution);
-    let definition = catalog.action(&execution.spec.action);
-    if let Some(action) = definition.filter(|action| action.workflow().is_some()) {
-        let hidden = Hidden::of(engine, &execution.spec, action);
-        hidden.shared(&mut shown.state.result);
-        if let Some(error) = &mut shown.state.error {
-            hidden.text(&mut error.message);
-        }
-    }
-    shown
-}
-
-fn parameters(catalog: &Catalog, execution: &Execution) -> Execution {
-    let spec = &execution.spec;
-    if spec.parameters.is_empty() || spec.adhoc.is_some() {
-        return execution.clone();
-    }
-    let pinned = catalog.action(&spec.action).filter(|action| {
-        action.origin.as_ref().map(|origin| &origin.hash) == spec.pack_hash.as_ref()
-    });
-    let shown = match pinned {
-        Some(action) if action.parameters.secret.is_empty() => return execution.clone(),
-        Some(action) => action.masked(&spec.parameters),
-        None => spec
-            .parameters
-            .keys()
-            .map(|name| (name.clone(), redacted()))
-            .collect(),
-    };
-    let mut masked = execution.clone();
-    Arc::make_mut(&mut masked.spec).parameters = Arc::new(shown);
-    masked
 }
 
 fn mask(parameters: &mut Object, secret: &[String]) {
@@ -172,24 +155,4 @@ pub(crate) fn rule(catalog: &Catalog, rule: &Rule, enabled: bool) -> Value {
     let mut value = json_of(&shown);
     value["enabled_by_definition"] = Value::Bool(rule.enabled);
     value
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn secrets_are_taken_out_of_what_was_computed_and_nothing_else() {
-        let texts = ["hush", "hush-hush", "ab", "12345"].map(str::to_owned);
-        let hidden = Hidden::new(texts.into());
-        let mut value =
-            json!({"hush": "say hush-hush, ab", "list": ["hush", 12345, 1234, null], "no": true});
-        hidden.value(&mut value);
-        assert_eq!(
-            value,
-            json!({"hush": "say [redacted], ab", "list": ["[redacted]", "[redacted]", 1234, null], "no": true})
-        );
-    }
 }

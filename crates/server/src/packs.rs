@@ -1,12 +1,10 @@
 //! What the server asks of whoever can read packs from folders: the composition root.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use camshaft_engine::handle::Pinned;
 use camshaft_model::ErrorCode;
-use camshaft_model::definition::Pack;
 use serde_json::Value;
 
 use crate::problem::{Problem, ProblemItem};
@@ -56,10 +54,4 @@ pub trait PackService: Send + Sync {
     /// # Errors
     /// The file cannot be read, or a definition in it is not valid.
     async fn workflow(&self, file: PathBuf) -> Result<Pinned, PackError>;
-
-    /// A version of a pack by its hash, current or not, for showing the runs that are pinned to it.
-    ///
-    /// # Errors
-    /// There is no such version, or its files cannot be read any more.
-    async fn version(&self, hash: String) -> Result<Arc<Pack>, PackError>;
 }

@@ -73,16 +73,6 @@ pub(crate) fn page<T>(mut rows: Vec<T>, limit: u32, cursor: impl Fn(&T) -> Strin
     }
 }
 
-impl<T> Page<T> {
-    /// The same page, each row shown in its own way.
-    pub(crate) fn map<U>(self, show: impl FnMut(T) -> U) -> Page<U> {
-        Page {
-            items: self.items.into_iter().map(show).collect(),
-            next_cursor: self.next_cursor,
-        }
-    }
-}
-
 /// The values of a list parameter such as `status=failed,timed_out`.
 pub(crate) fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
     text.unwrap_or_default()

@@ -13,9 +13,7 @@ use camshaft_model::{ErrorCode, Timestamp};
 use camshaft_server::{PackError as Refused, PackService, ProblemItem};
 use serde_json::Value;
 
-use super::{
-    Candidate, PackError, install, load_folder, load_pinned, plan, used_by_others, workflow_of_file,
-};
+use super::{Candidate, PackError, install, load_folder, plan, used_by_others, workflow_of_file};
 
 /// The core pack belongs to the program and is never applied or removed.
 const CORE: &str = "core";
@@ -202,15 +200,6 @@ impl PackService for Packs {
             })
         });
         Ok(pinned.await?)
-    }
-
-    async fn version(&self, hash: String) -> Result<Arc<Pack>, Refused> {
-        let record = self.engine.store().pack_version(hash.clone()).await;
-        let record = record
-            .map_err(|error| refused(ErrorCode::Unavailable, error.to_string()))?
-            .ok_or_else(|| refused(ErrorCode::NotFound, format!("there is no version {hash}")))?;
-        let world = self.engine.catalog();
-        Ok(blocking(move || load_pinned(&record, &world)).await?)
     }
 }
 

@@ -8,12 +8,12 @@ use camshaft_model::{
     ExecutionId, ExecutionSpec, ExecutionState, Object, Status, StepEventDraft, StepEventType,
     Timestamp, TraceContext, Transition,
 };
-use serde_json::Value;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
 use crate::constraint::{self, Candidate, Hold, Place, Verdict};
 use crate::decision::{Decision, Effect, Unit};
+use crate::hidden::text_of;
 use crate::state::{Context, Live, State};
 
 /// What no instant ends.
@@ -256,11 +256,7 @@ impl State {
             .parameters
             .secret
             .iter()
-            .filter_map(|name| match spec.parameters.get(name)? {
-                Value::String(text) => Some(text.clone()),
-                Value::Null => None,
-                other => Some(other.to_string()),
-            })
+            .filter_map(|name| text_of(spec.parameters.get(name)?))
             .collect();
         secrets.extend(self.settings.secrets.values().cloned());
         secrets

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use camshaft_model::{
-    EventDraft, EventSource, ExecutionId, ExecutionState, Ref, Status, Transition,
+    EventDraft, EventSource, Execution, ExecutionId, ExecutionState, Ref, Status, Transition,
 };
 use serde_json::json;
 
@@ -46,15 +46,35 @@ impl State {
         };
         live.state = Arc::new(state);
         let record = Arc::new(live.record());
+        let shown = self.shown(&live);
+        if let Some(shown) = &shown {
+            unit.shown.push(shown.clone());
+        }
         unit.ended.push(record.clone());
-        self.announce_end(&live, unit, decision, context);
+        let shown = shown.as_ref().unwrap_or(&record);
+        self.announce_end(&live, &shown.state, unit, decision, context);
         self.child_ended(&record, unit, decision, context);
         true
+    }
+
+    /// How the end of a run is told of, if it is not told as it is stored: its result was computed by
+    /// expressions, which may have read secrets.
+    fn shown(&self, live: &Live) -> Option<Arc<Execution>> {
+        live.action.workflow()?;
+        let hidden = self.hidden_of(&live.spec, Some(&live.action));
+        live.state
+            .result
+            .as_ref()
+            .filter(|result| hidden.is_in(result))?;
+        let mut shown = live.record();
+        hidden.shared(&mut shown.state.result);
+        Some(Arc::new(shown))
     }
 
     fn announce_end(
         &mut self,
         live: &Live,
+        state: &ExecutionState,
         unit: &mut Unit,
         decision: &mut Decision,
         context: &Context<'_>,
@@ -65,7 +85,6 @@ impl State {
         if !self.rules.has_rules_on(&trigger) && !self.awaited.contains_key(&trigger) {
             return;
         }
-        let state = &live.state;
         let draft = EventDraft {
             trigger,
             payload: json!({

@@ -249,7 +249,13 @@ impl Core {
         }
         let steps = (first_step_event..).zip(unit.steps);
         let steps = steps.map(|(id, draft)| Arc::new(StepEvent::numbered(id, draft)));
-        self.tell(steps.collect(), &unit.ended, &unit.notices);
+        let (ended, shown) = (&unit.ended, &unit.shown);
+        let as_shown = ended.iter().map(|ended| {
+            let shown = shown.iter().find(|shown| shown.spec.id == ended.spec.id);
+            shown.unwrap_or(ended).clone()
+        });
+        let as_shown: Vec<_> = as_shown.collect();
+        self.tell(steps.collect(), &as_shown, &unit.notices);
         for ended in &unit.ended {
             self.tell_waiters(ended);
         }

@@ -30,6 +30,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::decision::{Decision, Definitions, Effect, Unit};
 use crate::driver::{Core, LoadPack, Ports, Recovered, Recovery};
+use crate::hidden::Hidden;
 use crate::rule::RuleTrial;
 use crate::state::{Settings, State};
 use crate::workflow::Kept;
@@ -355,15 +356,23 @@ impl Engine {
         self.core.read(|state| state.catalog.clone())
     }
 
-    /// The action behind an execution in the version that it is pinned to; `None` if that version has
-    /// not been needed since the start.
-    pub fn definition(&self, spec: &ExecutionSpec) -> Option<Arc<Action>> {
-        self.core.read(|state| state.action_of(spec))
+    /// The action behind an execution in the version that it is pinned to, from the disk if the engine has
+    /// not needed it since its start. `None` if it cannot be read any more.
+    pub async fn definition(&self, spec: &ExecutionSpec) -> Option<Arc<Action>> {
+        let at_hand = || self.core.read(|state| state.action_of(spec));
+        if let Some(action) = at_hand() {
+            return Some(action);
+        }
+        if let Err(error) = self.core.version(spec.pack_hash.as_deref()?).await {
+            tracing::warn!(execution = %spec.id, %error, "the version of its pack cannot be read");
+        }
+        at_hand()
     }
 
-    /// The values that must not be seen in what a run of this action computes from these parameters.
-    pub fn secrets_of(&self, spec: &ExecutionSpec, action: &Action) -> Vec<String> {
-        self.core.read(|state| state.secrets_of(spec, action))
+    /// What must not be seen of what an execution of this action gives; `None` stands for a version that
+    /// cannot be read any more.
+    pub fn hidden_of(&self, spec: &ExecutionSpec, action: Option<&Action>) -> Hidden {
+        self.core.read(|state| state.hidden_of(spec, action))
     }
 
     /// Makes packs current, all or none: records them, then derives sensors and the rule index anew.

@@ -20,6 +20,7 @@ use super::held::{Entries, Held, Witness};
 use super::program::{Assignments, Program};
 use super::weight;
 use crate::expression::{Namespace, Scope, Shared, Template};
+use crate::hidden::Hidden;
 use crate::rule;
 
 /// What a run looks forward to.
@@ -49,6 +50,8 @@ pub(crate) struct Run {
     pub(crate) active: BTreeMap<usize, Active>,
     pub(crate) kept: Kept,
     pub(crate) deadline: Option<Timestamp>,
+    /// What must not be seen of it.
+    pub(crate) hidden: Hidden,
     /// Why tasks of this lap did not complete.
     errors: BTreeMap<usize, String>,
     started_at: Timestamp,
@@ -72,6 +75,7 @@ pub(crate) struct Beginning<'a> {
     pub(crate) spec: Arc<ExecutionSpec>,
     pub(crate) program: Arc<Program>,
     pub(crate) started_at: Timestamp,
+    pub(crate) hidden: Hidden,
     pub(crate) secrets: &'a BTreeMap<String, String>,
     pub(crate) env: &'a BTreeMap<String, String>,
     pub(crate) memory_bytes: u64,
@@ -84,6 +88,7 @@ impl Run {
             spec,
             program,
             started_at,
+            hidden,
             secrets,
             env,
             memory_bytes,
@@ -112,6 +117,7 @@ impl Run {
             kept: Kept::new(),
             deadline: None,
             errors: BTreeMap::new(),
+            hidden,
             started_at,
             tasks,
             vars,

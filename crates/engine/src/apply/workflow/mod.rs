@@ -140,6 +140,7 @@ impl State {
             spec: live.spec.clone(),
             program,
             started_at,
+            hidden: self.hidden_of(&live.spec, Some(&live.action)),
             secrets: &self.settings.secrets,
             env: &self.settings.env,
             memory_bytes: self.settings.run_memory_bytes,
@@ -254,7 +255,7 @@ impl State {
         &mut self,
         id: ExecutionId,
         status: Status,
-        end: TaskEnd,
+        mut end: TaskEnd,
         unit: &mut Unit,
         decision: &mut Decision,
         context: &Context<'_>,
@@ -262,6 +263,10 @@ impl State {
         let Some(live) = self.live.get(&id) else {
             return;
         };
+        if let Some(error) = &mut end.error {
+            let hidden = self.hidden_of(&live.spec, Some(&live.action));
+            hidden.text(&mut error.message);
+        }
         let cancelled = live.state.status == Status::Canceling;
         let status = if cancelled { Status::Cancelled } else { status };
         let completed = status == Status::Completed;
@@ -373,9 +378,10 @@ impl Run {
         &self,
         record: &TaskRecord,
         event_type: StepEventType,
-        payload: Object,
+        mut payload: Object,
         context: &Context<'_>,
     ) -> StepEventDraft {
+        self.hidden.words(&mut payload);
         let (root, own) = (self.spec.root, self.spec.id);
         StepEventDraft {
             root,

@@ -32,7 +32,7 @@ impl State {
         let name = &record.task.name;
         let program = run.program.tasks.get(task);
         let prompt = program.and_then(|program| program.prompt.as_ref());
-        let prompt = match prompt.map(|prompt| prompt.render(&run.scope())) {
+        let mut prompt = match prompt.map(|prompt| prompt.render(&run.scope())) {
             Some(Ok(Value::String(prompt))) => prompt,
             Some(Ok(other)) => other.to_string(),
             Some(Err(error)) => {
@@ -41,6 +41,8 @@ impl State {
             }
             None => String::new(),
         };
+        // Whoever may answer may not see what the run was told in confidence.
+        run.hidden.text(&mut prompt);
         let inquiry = Inquiry {
             id: InquiryId::new(context.entropy.uuid(context.now)),
             run: run.id(),

@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 
 use axum::Json;
 use axum::extract::State;
-use camshaft_engine::{InquiryAnswer, parameters};
+use camshaft_engine::{Hidden, InquiryAnswer, parameters};
 use camshaft_model::port::store::InquiryFilter;
 use camshaft_model::{ErrorCode, ExecutionId, Inquiry, InquiryId, InquiryStatus};
 use serde::Deserialize;
@@ -16,8 +16,7 @@ use serde_json::Value;
 
 use crate::auth::Caller;
 use crate::body::{At, Body, Params};
-use crate::graph;
-use crate::mask::Hidden;
+use crate::mask::Masks;
 use crate::page::{self, Page};
 use crate::problem::{Problem, ProblemItem};
 use crate::state::Api;
@@ -46,33 +45,30 @@ pub(crate) async fn list(
     let request = page::request(query.cursor.as_deref(), limit)?;
     let rows = api.engine.store().inquiries(filter, request).await?;
     let mut page = page::page(rows, limit, |inquiry| inquiry.id.to_string());
+    let mut masks = Masks::new(&api);
     let mut hidden = HashMap::new();
     for inquiry in &mut page.items {
         let of_run = match hidden.entry(inquiry.run) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(secrets(&api, inquiry.run).await?),
+            Entry::Vacant(new) => new.insert(secrets(&api, &mut masks, inquiry.run).await?),
         };
-        if let Some(of_run) = of_run {
-            of_run.inquiry(inquiry);
-        }
+        of_run.inquiry(inquiry);
     }
     Ok(Json(page))
 }
 
-/// What must not be seen of a run; `None` if its definition cannot be read any more.
-async fn secrets(api: &Api, run: ExecutionId) -> Result<Option<Hidden>, Problem> {
-    let Some(execution) = api.engine.store().execution(run).await? else {
-        return Ok(None);
-    };
-    let definition = graph::definition(api, &execution.spec).await;
-    Ok(definition.map(|action| Hidden::of(&api.engine, &execution.spec, &action)))
+/// What must not be seen of a run.
+async fn secrets(api: &Api, masks: &mut Masks<'_>, run: ExecutionId) -> Result<Hidden, Problem> {
+    Ok(match api.engine.store().execution(run).await? {
+        Some(execution) => masks.hidden(&execution.spec).await,
+        None => Hidden::default(),
+    })
 }
 
 /// An inquiry as it may be shown.
 async fn shown(api: &Api, mut inquiry: Inquiry) -> Result<Json<Inquiry>, Problem> {
-    if let Some(hidden) = secrets(api, inquiry.run).await? {
-        hidden.inquiry(&mut inquiry);
-    }
+    let hidden = secrets(api, &mut Masks::new(api), inquiry.run).await?;
+    hidden.inquiry(&mut inquiry);
     Ok(Json(inquiry))
 }
 

@@ -50,7 +50,7 @@ pub(crate) async fn retry(
 ) -> Result<Response, Problem> {
     let from = RetryBody::read(&body)?;
     let key = idempotency_key(&headers)?;
-    answer(&api, api.engine.retry(id, from, key).await?)
+    answer(&api, api.engine.retry(id, from, key).await?).await
 }
 
 /// `POST /api/v1/executions/{id}/rerun`
@@ -61,16 +61,16 @@ pub(crate) async fn rerun(
 ) -> Result<Response, Problem> {
     let key = idempotency_key(&headers)?;
     let parent = trace_parent(&headers);
-    answer(&api, api.engine.rerun(id, key, parent).await?)
+    answer(&api, api.engine.rerun(id, key, parent).await?).await
 }
 
-fn answer(api: &Api, accepted: RequestAccepted) -> Result<Response, Problem> {
+async fn answer(api: &Api, accepted: RequestAccepted) -> Result<Response, Problem> {
     let status = if accepted.duplicate {
         StatusCode::OK
     } else {
         StatusCode::CREATED
     };
-    Ok((status, shown(api, &accepted.execution)).into_response())
+    Ok((status, shown(api, &accepted.execution).await).into_response())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::body::{Body, Params, check_key, idempotency_key, trace_parent};
-use crate::mask;
+use crate::mask::Masks;
 use crate::problem::Problem;
 use crate::route::v1::executions::{shown, wait_for, wait_of};
 use crate::serve::Stopping;
@@ -163,7 +163,7 @@ pub(crate) async fn one(
     };
     let answer = match wait {
         Some(wait) => wait_for(&api, execution.spec.id, wait, &stopping).await?,
-        None => shown(&api, &execution),
+        None => shown(&api, &execution).await,
     };
     Ok((status, answer).into_response())
 }
@@ -201,17 +201,14 @@ pub(crate) async fn batch(
                 Ok::<_, Problem>(api.engine.request(request).await?)
             }
         });
-    let catalog = api.engine.catalog();
-    let results: Vec<Value> = join_all(requests)
-        .await
-        .into_iter()
-        .map(|result| match result {
-            Ok(accepted) => {
-                json!({"execution": mask::execution(&api.engine, &catalog, &accepted.execution)})
-            }
+    let mut masks = Masks::new(&api);
+    let mut results = Vec::new();
+    for result in join_all(requests).await {
+        results.push(match result {
+            Ok(accepted) => json!({"execution": masks.execution(&accepted.execution).await}),
             Err(problem) => json!({"problem": problem.document()}),
-        })
-        .collect();
+        });
+    }
     Ok(Json(json!({"results": results})))
 }
 

@@ -6,7 +6,7 @@ use camshaft_engine::trace::Trace;
 use camshaft_model::ExecutionId;
 
 use crate::body::At;
-use crate::mask::Hidden;
+use crate::mask::Masks;
 use crate::problem::Problem;
 use crate::route::v1::executions::find;
 use crate::state::Api;
@@ -18,19 +18,17 @@ pub(crate) async fn show(
 ) -> Result<Json<Trace>, Problem> {
     let mut trace = api.engine.trace(id).await?;
     let spec = find(&api, id).await?.spec;
-    if let Some(action) = api.engine.definition(&spec) {
-        // Reasons of a run come from expressions, which may have read secrets.
-        let hidden = Hidden::of(&api.engine, &spec, &action);
-        let reasons = trace
-            .steps
-            .iter_mut()
-            .filter_map(|step| step.reason.as_mut());
-        reasons.for_each(|reason| hidden.text(reason));
-        let messages = trace
-            .anomalies
-            .iter_mut()
-            .map(|anomaly| &mut anomaly.message);
-        messages.for_each(|message| hidden.text(message));
-    }
+    // Reasons of a run come from expressions, which may have read secrets.
+    let hidden = Masks::new(&api).hidden(&spec).await;
+    let reasons = trace
+        .steps
+        .iter_mut()
+        .filter_map(|step| step.reason.as_mut());
+    reasons.for_each(|reason| hidden.text(reason));
+    let messages = trace
+        .anomalies
+        .iter_mut()
+        .map(|anomaly| &mut anomaly.message);
+    messages.for_each(|message| hidden.text(message));
     Ok(Json(trace))
 }
