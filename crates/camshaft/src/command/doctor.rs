@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::context::items;
-use super::status::{component_rows, constraint_rows};
+use super::status::{component_rows, constraint_rows, first_constraints};
 use crate::client::endpoint::API_FILE;
 use crate::exit::CliError;
 use crate::render::Style;
@@ -122,7 +122,7 @@ async fn examine(context: &Context) -> Result<ExitCode, CliError> {
     // Nothing is wrong with a constraint, but whoever asks why nothing runs should see it.
     let in_force = context
         .client
-        .read("/constraints")
+        .read(&first_constraints())
         .await
         .unwrap_or_default();
     let shown = json!({"components": findings, "constraints": items(&in_force)});

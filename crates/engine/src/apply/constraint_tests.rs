@@ -97,6 +97,31 @@ fn a_pause_holds_what_waits_for_a_limit_and_what_comes_and_touches_nothing_that_
 }
 
 #[test]
+fn a_preview_counts_by_action_what_is_last_in_line() {
+    let mut bench = Bench::of_three_actions(0);
+    let line = ["copy", "check", "copy", "gpu", "copy", "check"];
+    for name in line {
+        bench.request(name);
+        bench.pass(1);
+    }
+    for limit in 0..8 {
+        let limited = constraint(
+            "global",
+            "concurrency",
+            &json!({ "limit": limit }),
+            bench.now,
+        );
+        let preview = bench.state.preview(&limited, bench.now);
+        let mut held = BTreeMap::<_, u64>::new();
+        for name in line.iter().skip(limit) {
+            *held.entry(action(name).reference).or_default() += 1;
+        }
+        assert_eq!((preview.waiting, preview.held), (6, held.values().sum()));
+        assert_eq!(preview.by_action, held, "{limit}");
+    }
+}
+
+#[test]
 fn raising_a_limit_starts_so_many_more_and_clearing_it_starts_the_rest() {
     let mut bench = Bench::of_three_actions(100);
     bench.set("task:co*", "concurrency", &json!({ "limit": 1 }));

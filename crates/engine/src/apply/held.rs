@@ -43,6 +43,10 @@ struct Held {
 }
 
 impl HeldEvents {
+    pub(crate) fn len(&self) -> usize {
+        self.events.len()
+    }
+
     /// Takes up an event that an earlier engine held.
     pub(crate) fn restore(&mut self, event: Event, rules: Option<Vec<Ref>>) {
         let held = Held {

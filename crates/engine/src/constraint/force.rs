@@ -1,6 +1,7 @@
 //! The constraints in force, found by the names of a candidate.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use camshaft_model::{
@@ -142,6 +143,13 @@ impl Constraints {
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &InForce> {
         self.in_force.values()
+    }
+
+    /// Those after a key, in the order of scopes and types.
+    pub(crate) fn after(&self, key: Option<&ConstraintKey>) -> impl Iterator<Item = &InForce> {
+        let from = key.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.in_force.range((from, Bound::Unbounded));
+        rest.map(|(_, found)| found)
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -17,4 +17,4 @@ mod waiting;
 pub(crate) use admit::{Verdict, World, admit};
 pub(crate) use candidate::{Candidate, Candidates, Leases};
 pub(crate) use force::{Constraints, Home, InForce, MAX_CONSTRAINTS, RateMoved};
-pub(crate) use waiting::{Hold, Place, Waiting};
+pub(crate) use waiting::{Class, Hold, Place, Waiting};

@@ -95,6 +95,8 @@ pub(crate) struct Waiting {
     ready_without_slot: Order,
     held: HashMap<Hold, Order>,
     open: HashSet<Hold>,
+    /// The first of what is filed under each open hold.
+    fronts: Order,
     /// When to open what time alone opens.
     wakes: BTreeSet<(Timestamp, Hold)>,
 }
@@ -139,22 +141,44 @@ impl Waiting {
             return;
         };
         let new_first = class.members.first().copied();
-        let order = match &class.under {
-            Some(hold) => self.held.entry(hold.clone()).or_default(),
-            None if class.candidate.facts.takes_slot => &mut self.ready,
-            None => &mut self.ready_without_slot,
+        let refile = |order: &mut Order| {
+            if let Some(old) = old_first {
+                order.remove(&(old, number));
+            }
+            if let Some(new) = new_first {
+                order.insert((new, number));
+            }
         };
-        if let Some(old) = old_first {
-            order.remove(&(old, number));
+        match class.under.clone() {
+            Some(hold) => self.alter(&hold, refile),
+            None if class.candidate.facts.takes_slot => refile(&mut self.ready),
+            None => refile(&mut self.ready_without_slot),
         }
-        if let Some(new) = new_first {
-            order.insert((new, number));
+    }
+
+    /// Changes what is filed under a hold.
+    fn alter(&mut self, hold: &Hold, change: impl FnOnce(&mut Order)) {
+        let order = self.held.entry(hold.clone()).or_default();
+        let before = order.first().copied();
+        change(order);
+        let after = order.first().copied();
+        if before != after && self.open.contains(hold) {
+            if let Some(front) = before {
+                self.fronts.remove(&front);
+            }
+            self.fronts.extend(after);
         }
-        if order.is_empty()
-            && let Some(hold) = class.under.clone()
+        if after.is_none() {
+            self.held.remove(hold);
+            self.open.remove(hold);
+        }
+    }
+
+    fn close(&mut self, hold: &Hold) {
+        if self.open.remove(hold)
+            && let Some(front) = self.held.get(hold).and_then(|order| order.first())
         {
-            self.held.remove(&hold);
-            self.open.remove(&hold);
+            self.fronts.remove(front);
         }
     }
 
@@ -162,10 +186,7 @@ impl Waiting {
     pub(crate) fn next(&self, has_slot: bool) -> Option<&Class> {
         let without = self.ready_without_slot.first();
         let ready = self.ready.first();
-        let open = self
-            .open
-            .iter()
-            .filter_map(|hold| self.held.get(hold)?.first());
+        let open = self.fronts.first();
         let with_slot = ready.into_iter().chain(open).filter(|_| has_slot);
         let (_, number) = without.into_iter().chain(with_slot).min()?;
         self.classes.get(number)
@@ -174,7 +195,7 @@ impl Waiting {
     /// Files a class under what holds it. That holds all that are filed there, until it is opened: at
     /// `wake_at` at the latest, if time alone does.
     pub(crate) fn hold(&mut self, candidate: &Candidate, hold: Hold, wake_at: Option<Timestamp>) {
-        self.open.remove(&hold);
+        self.close(&hold);
         if let Some(at) = wake_at {
             self.wakes.insert((at, hold.clone()));
         }
@@ -195,20 +216,16 @@ impl Waiting {
         let takes_slot = class.candidate.facts.takes_slot;
         let entry = (first, number);
         match before {
-            Some(hold) => {
-                if let Some(order) = self.held.get_mut(&hold) {
-                    order.remove(&entry);
-                    if order.is_empty() {
-                        self.held.remove(&hold);
-                        self.open.remove(&hold);
-                    }
-                }
-            }
+            Some(hold) => self.alter(&hold, |order| {
+                order.remove(&entry);
+            }),
             None if takes_slot => drop(self.ready.remove(&entry)),
             None => drop(self.ready_without_slot.remove(&entry)),
         }
         match under {
-            Some(hold) => drop(self.held.entry(hold).or_default().insert(entry)),
+            Some(hold) => self.alter(&hold, |order| {
+                order.insert(entry);
+            }),
             None if takes_slot => drop(self.ready.insert(entry)),
             None => drop(self.ready_without_slot.insert(entry)),
         }
@@ -221,8 +238,10 @@ impl Waiting {
 
     /// What is filed under a hold is asked again.
     pub(crate) fn open(&mut self, hold: &Hold) {
-        if self.held.contains_key(hold) {
-            self.open.insert(hold.clone());
+        if let Some(front) = self.held.get(hold).and_then(|order| order.first())
+            && self.open.insert(hold.clone())
+        {
+            self.fronts.insert(*front);
         }
     }
 
@@ -230,12 +249,14 @@ impl Waiting {
     pub(crate) fn open_resource(&mut self, resource: &str) {
         let waits = |hold: &&Hold| matches!(hold, Hold::Resource(name, _) if name == resource);
         let holds: Vec<Hold> = self.held.keys().filter(waits).cloned().collect();
-        self.open.extend(holds);
+        holds.iter().for_each(|hold| self.open(hold));
     }
 
     /// Everything is asked again.
     pub(crate) fn open_all(&mut self) {
-        self.open.extend(self.held.keys().cloned());
+        self.open = self.held.keys().cloned().collect();
+        let fronts = self.held.values().filter_map(BTreeSet::first);
+        self.fronts = fronts.copied().collect();
         self.wakes.clear();
     }
 
@@ -257,7 +278,7 @@ impl Waiting {
     }
 
     /// Every class.
-    pub(crate) fn classes(&self) -> impl Iterator<Item = &Class> {
+    pub(crate) fn classes(&self) -> impl ExactSizeIterator<Item = &Class> {
         self.classes.values()
     }
 

@@ -1,7 +1,8 @@
 //! Constraints, as everybody outside of the engine reaches them: set, cleared, listed with what they hold,
 //! and tried before they are set.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
 use async_trait::async_trait;
 use camshaft_model::port::constraint::{ConstraintControl, ControlRefused};
@@ -13,12 +14,15 @@ use camshaft_model::{
 use tokio::sync::oneshot;
 
 use super::Engine;
-use crate::constraint::{Candidate, Constraints, InForce};
+use crate::constraint::{Candidate, Class, Constraints, InForce};
 use crate::state::{Live, State};
 use crate::workflow::ActiveWork;
 
 /// So many executions that hold a lease are named for each constraint.
 const MAX_HOLDERS: usize = 20;
+
+/// So much work is looked at, for all constraints together, before others may decide.
+const LOOKED_AT_AT_ONCE: usize = 20_000;
 
 /// What a constraint would hold if it were in force now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,15 +107,31 @@ async fn is_stored(
 }
 
 impl Engine {
-    /// The constraints in force that are asked for, with what they do, in the order of scopes and types.
-    pub fn constraint_use(&self, is_asked_for: impl Fn(&Constraint) -> bool) -> Vec<ConstraintUse> {
+    /// The constraints in force that are asked for, with what they do, in the order of scopes and types:
+    /// the first so many after a key. Others decide between any few of them.
+    pub fn constraint_use(
+        &self,
+        after: Option<ConstraintKey>,
+        limit: usize,
+        is_asked_for: impl Fn(&Constraint) -> bool,
+    ) -> Vec<ConstraintUse> {
         let now = self.now();
-        self.core.read(|state| {
-            let all = state.constraints.all();
-            all.filter(|found| is_asked_for(&found.constraint))
-                .map(|found| state.use_of(found, now))
-                .collect()
-        })
+        let (mut found, mut after) = (Vec::new(), after);
+        while found.len() < limit {
+            let some = self.core.read(|state| {
+                let rest = state.constraints.after(after.as_ref());
+                rest.filter(|one| is_asked_for(&one.constraint))
+                    .take(state.counted_at_once().min(limit - found.len()))
+                    .map(|one| state.use_of(one, now))
+                    .collect::<Vec<_>>()
+            });
+            let Some(last) = some.last() else {
+                break;
+            };
+            after = Some(last.constraint.key());
+            found.extend(some);
+        }
+        found
     }
 
     /// The time by which constraints expire.
@@ -163,7 +183,7 @@ impl State {
         }
     }
 
-    fn preview(&self, constraint: &Constraint, now: Timestamp) -> ConstraintPreview {
+    pub(crate) fn preview(&self, constraint: &Constraint, now: Timestamp) -> ConstraintPreview {
         let key = constraint.key();
         // Alone, so that only what it says counts; a rate goes on from where the one before it is.
         let mut alone = Constraints::new(self.constraints.home().clone());
@@ -174,32 +194,41 @@ impl State {
         };
         let is_in = |candidate: &Candidate| alone.chooses(&found.scope, candidate);
         let running = self.leases.count(is_in);
-        let mut line = Vec::new();
-        for class in self.waiting.classes() {
-            if class.candidate.facts.takes_slot && is_in(&class.candidate) {
-                let action = class.candidate.action();
-                line.extend(class.after(None).map(|place| (place, action)));
-            }
-        }
-        let room = found.room(running, now).unwrap_or(u64::MAX);
+        let in_line = || {
+            let classes = self.waiting.classes();
+            classes.filter(|class| class.candidate.facts.takes_slot && is_in(&class.candidate))
+        };
+        let waiting = in_line().map(|class| class.len() as u64).sum();
         let mut preview = ConstraintPreview {
             running: running as u64,
-            waiting: line.len() as u64,
+            waiting,
             ..ConstraintPreview::default()
         };
-        if room < preview.waiting {
-            line.sort_unstable();
-            let first = usize::try_from(room).unwrap_or(usize::MAX);
-            for action in line
-                .into_iter()
-                .skip(first)
-                .filter_map(|(_, action)| action)
-            {
-                preview.held += 1;
-                *preview.by_action.entry(action.clone()).or_default() += 1;
+        // A pause of events holds none of those that are in line already.
+        if matches!(constraint.terms, Terms::EventPause { .. }) {
+            return preview;
+        }
+        let room = found.room(running, now).unwrap_or(u64::MAX);
+        if room >= waiting {
+            return preview;
+        }
+        preview.held = waiting - room;
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        let starts = first_in_line(in_line(), room);
+        for class in in_line() {
+            let starting = starts.get(&class.candidate.number).copied().unwrap_or(0);
+            let held = class.len() as u64 - starting;
+            if let Some(action) = class.candidate.action().filter(|_| held > 0) {
+                *preview.by_action.entry(action.clone()).or_default() += held;
             }
         }
         preview
+    }
+
+    /// Of so many constraints it is counted at once what they do, so that nobody waits long for that.
+    fn counted_at_once(&self) -> usize {
+        let each = self.waiting.classes().len() + self.leases.len() + self.held_events.len();
+        (LOOKED_AT_AT_ONCE / each.max(1)).max(1)
     }
 
     /// What holds an execution now: see [`Engine::blocked_by`].
@@ -230,4 +259,27 @@ impl State {
         }
         first
     }
+}
+
+/// How many of each class are among the first so many of all, by the number of its candidate.
+fn first_in_line<'a>(classes: impl Iterator<Item = &'a Class>, count: usize) -> HashMap<u64, u64> {
+    let mut found = HashMap::new();
+    if count == 0 {
+        return found;
+    }
+    let mut lines: Vec<_> = classes
+        .map(|class| (class.candidate.number, class.after(None)))
+        .collect();
+    let heads = lines.iter_mut().enumerate();
+    let heads = heads.filter_map(|(line, (_, members))| Some(Reverse((members.next()?, line))));
+    let mut heads: BinaryHeap<_> = heads.collect();
+    for _ in 0..count {
+        let Some(Reverse((_, line))) = heads.pop() else {
+            break;
+        };
+        let (number, members) = &mut lines[line];
+        *found.entry(*number).or_default() += 1;
+        heads.extend(members.next().map(|place| Reverse((place, line))));
+    }
+    found
 }

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use camshaft_model::{ConstraintType, Scope};
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::command::Context;
 use crate::command::context::Query;
 use crate::exit::CliError;
 use crate::render::constraint::COLUMNS;
+
+/// So many are asked for at once.
+const PAGE: u32 = 1_000;
 
 /// List what is in force: what it says, how many run and wait under it, what is left of its time
 #[derive(Debug, Args)]
@@ -32,13 +35,24 @@ pub struct List {
 
 impl List {
     pub(super) async fn run(self, context: &Context) -> Result<ExitCode, CliError> {
-        let query = Query::default()
-            .with("scope", self.scope)
-            .with("type", self.kind);
-        let all: Value = context
-            .client
-            .get("/constraints", &query.0, Duration::ZERO)
-            .await?;
-        context.list(&all, COLUMNS)
+        let (mut all, mut cursor) = (Vec::new(), None);
+        loop {
+            let query = Query::default()
+                .with("scope", self.scope.clone())
+                .with("type", self.kind)
+                .with("limit", Some(PAGE))
+                .with("cursor", cursor);
+            let mut page: Value = context
+                .client
+                .get("/constraints", &query.0, Duration::ZERO)
+                .await?;
+            if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
+                all.extend(items);
+            }
+            cursor = page["next_cursor"].as_str().map(str::to_owned);
+            if cursor.is_none() {
+                return context.list(&json!({ "items": all }), COLUMNS);
+            }
+        }
     }
 }

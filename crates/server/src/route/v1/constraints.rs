@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::auth::Caller;
 use crate::body::{Body, Params, PathTexts, Raw, parse};
-use crate::page::all;
+use crate::page::{self, Page};
 use crate::problem::Problem;
 use crate::state::{ADMIN, Api};
 
@@ -25,13 +25,18 @@ use crate::state::{ADMIN, Api};
 pub(crate) struct ListQuery {
     scope: Option<String>,
     r#type: Option<String>,
+    limit: Option<u32>,
+    cursor: Option<String>,
 }
 
 /// `GET /api/v1/constraints`
 pub(crate) async fn list(
     State(api): State<Api>,
     Params(query): Params<ListQuery>,
-) -> Result<impl axum::response::IntoResponse, Problem> {
+) -> Result<Json<Page<Value>>, Problem> {
+    let limit = page::limit(query.limit)?;
+    let after = query.cursor.as_deref().filter(|text| !text.is_empty());
+    let after = after.map(key_after).transpose()?;
     let scope = query.scope.as_deref().map(scope_of).transpose()?;
     let kind = query.r#type.as_deref().map(type_of).transpose()?;
     let is_asked_for = |constraint: &Constraint| {
@@ -40,7 +45,25 @@ pub(crate) async fn list(
             .is_none_or(|scope| *scope == constraint.scope)
             && kind.is_none_or(|kind| kind == constraint.terms.kind())
     };
-    Ok(all(in_force(&api, is_asked_for)))
+    let found = (api.engine).constraint_use(after, limit as usize + 1, is_asked_for);
+    let page = page::page(found, limit, |one| cursor(&one.constraint.key()));
+    let now = api.engine.now();
+    Ok(Json(Page {
+        items: page.items.iter().map(|one| with_use(one, now)).collect(),
+        next_cursor: page.next_cursor,
+    }))
+}
+
+/// A page ends with a constraint: its type, which has no colon in it, and its scope.
+fn cursor(key: &ConstraintKey) -> String {
+    format!("{}:{}", key.kind, key.scope)
+}
+
+fn key_after(cursor: &str) -> Result<ConstraintKey, Problem> {
+    let (kind, scope) = cursor.split_once(':').ok_or_else(|| {
+        Problem::invalid("cursor is not one that a page of constraints ended with")
+    })?;
+    key_of(scope, kind)
 }
 
 /// `GET /api/v1/constraints/{scope}/{type}`
@@ -49,8 +72,10 @@ pub(crate) async fn show(
     PathTexts([scope, kind]): PathTexts<2>,
 ) -> Result<Json<Value>, Problem> {
     let key = key_of(&scope, &kind)?;
-    let mut found = in_force(&api, |constraint| constraint.key() == key);
-    found.pop().map(Json).ok_or_else(|| {
+    let found = (api.engine).constraint_use(None, 1, |constraint| constraint.key() == key);
+    let now = api.engine.now();
+    let found = found.first().map(|one| Json(with_use(one, now)));
+    found.ok_or_else(|| {
         Problem::not_found(format!("{key}")).hint("GET /api/v1/constraints lists what is in force")
     })
 }
@@ -228,12 +253,6 @@ fn key_of(scope: &str, kind: &str) -> Result<ConstraintKey, Problem> {
         scope: scope_of(scope)?,
         kind: type_of(kind)?,
     })
-}
-
-fn in_force(api: &Api, is_asked_for: impl Fn(&Constraint) -> bool) -> Vec<Value> {
-    let now = api.engine.now();
-    let uses = api.engine.constraint_use(is_asked_for);
-    uses.iter().map(|one| with_use(one, now)).collect()
 }
 
 /// A constraint with what it does.
