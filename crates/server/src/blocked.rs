@@ -1,7 +1,7 @@
 //! What holds executions now. A row in the database says what held its execution when it was last written;
 //! constraints come and go since, and do not touch the rows of all that they hold.
 
-use camshaft_model::port::store::{ExecutionFilter, PageRequest};
+use camshaft_model::port::store::{ExecutionFilter, PageRequest, Values};
 use camshaft_model::{BlockedBy, Execution, ExecutionId, Status};
 
 use crate::page::MAX_LIMIT;
@@ -48,6 +48,8 @@ pub(crate) async fn page(
 ) -> Result<(Vec<Execution>, Option<ExecutionId>), Problem> {
     let filter = ExecutionFilter {
         statuses: vec![Status::Requested, Status::Waiting],
+        // Most of what is looked at is not shown.
+        values: Values::Named,
         ..filter
     };
     let mut found = Vec::new();

@@ -18,8 +18,26 @@ const HINT_CAPACITY: usize = 1_024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Hint {
     root: ExecutionId,
-    /// The line that was added; `None` if an execution of the run became terminal.
-    line: Option<i64>,
+    what: Hinted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hinted {
+    /// This line was added.
+    Line(i64),
+    /// This execution of the run became terminal, or waits for its next attempt.
+    Moved(ExecutionId),
+}
+
+/// What woke a follower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// There is a newer line.
+    Line,
+    /// An execution became terminal, or waits for its next attempt.
+    Moved(ExecutionId),
+    /// Hints were dropped, so anything may have happened.
+    Lagged,
 }
 
 /// The server's subscriber: subscribe it to the bus that the engine publishes on.
@@ -77,7 +95,7 @@ impl Subscriber for Feed {
                 if status.is_terminal() || status == Status::Requested {
                     self.hint(Hint {
                         root: execution.spec.root,
-                        line: None,
+                        what: Hinted::Moved(execution.spec.id),
                     });
                 }
             }
@@ -85,7 +103,7 @@ impl Subscriber for Feed {
                 self.newest.fetch_max(line.id, Ordering::AcqRel);
                 self.hint(Hint {
                     root: line.execution_id,
-                    line: Some(line.id),
+                    what: Hinted::Line(line.id),
                 });
             }
             Notice::Event(_) | Notice::Enforcement(_) | Notice::Constraint { .. } => {}
@@ -101,16 +119,16 @@ pub(crate) struct Hints {
 
 impl Hints {
     /// Returns when there may be something newer than the line `seen`.
-    pub(crate) async fn wait(&mut self, seen: i64) {
+    pub(crate) async fn wait(&mut self, seen: i64) -> Woken {
         loop {
             match self.receiver.recv().await {
-                Ok(hint) => {
-                    let ours = self.root.is_none_or(|root| root == hint.root);
-                    if ours && hint.line.is_none_or(|line| line > seen) {
-                        return;
-                    }
-                }
-                Err(RecvError::Lagged(_)) => return,
+                Ok(hint) if self.root.is_some_and(|root| root != hint.root) => {}
+                Ok(hint) => match hint.what {
+                    Hinted::Moved(execution) => return Woken::Moved(execution),
+                    Hinted::Line(line) if line > seen => return Woken::Line,
+                    Hinted::Line(_) => {}
+                },
+                Err(RecvError::Lagged(_)) => return Woken::Lagged,
                 // The bus is gone, and nothing will happen any more.
                 Err(RecvError::Closed) => std::future::pending().await,
             }
@@ -122,12 +140,17 @@ impl Hints {
         self.root = Some(root);
     }
 
-    /// Forgets every hint so far: the caller is about to look.
-    pub(crate) fn forget(&mut self) {
+    /// Forgets every hint so far: the caller is about to look for lines. Returns whether the execution may
+    /// have moved.
+    pub(crate) fn forget(&mut self, execution: Option<ExecutionId>) -> bool {
+        let mut moved = false;
         loop {
             match self.receiver.try_recv() {
-                Ok(_) | Err(TryRecvError::Lagged(_)) => {}
-                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+                Ok(hint) => {
+                    moved |= execution.is_some_and(|id| hint.what == Hinted::Moved(id));
+                }
+                Err(TryRecvError::Lagged(_)) => moved = true,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return moved,
             }
         }
     }
@@ -185,7 +208,7 @@ mod tests {
             wakes(&mut hints, 0),
             "something was dropped, so it may have been ours"
         );
-        hints.forget();
+        assert!(hints.forget(None), "and anything may have moved");
         assert!(!wakes(&mut hints, 0));
     }
 }

@@ -14,7 +14,7 @@ use camshaft_model::{ExecutionId, StepEvent};
 use futures::stream;
 
 use crate::body::parse_text;
-use crate::feed::{Feed, Hints};
+use crate::feed::{Feed, Hints, Woken};
 use crate::problem::Problem;
 use crate::serve::Stopping;
 
@@ -29,10 +29,14 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(crate) struct Follower {
     store: Arc<dyn Store>,
     filter: StepEventFilter,
-    /// The last line that was handed on. `None`: begin with what happens next.
-    last: Option<i64>,
+    /// The log was read as far as this line.
+    read_to: i64,
+    /// As far as this one, once `page` has been handed on.
+    then_to: i64,
     /// The stream ends when this execution is terminal and the log was read to its end.
     until: Option<ExecutionId>,
+    /// Whether that execution may have become terminal since it was last looked at.
+    unsure: bool,
     over: bool,
     feed: Arc<Feed>,
     hints: Hints,
@@ -46,7 +50,7 @@ impl Follower {
         store: &Arc<dyn Store>,
         feed: &Arc<Feed>,
         filter: StepEventFilter,
-        after: Option<i64>,
+        after: i64,
         until: Option<ExecutionId>,
         stopping: Stopping,
     ) -> Self {
@@ -54,8 +58,10 @@ impl Follower {
         Self {
             store: Arc::clone(store),
             filter,
-            last: after.or_else(|| Some(feed.newest()).filter(|newest| *newest > 0)),
+            read_to: after,
+            then_to: after,
             until,
+            unsure: true,
             over: false,
             feed: Arc::clone(feed),
             hints,
@@ -68,50 +74,47 @@ impl Follower {
     pub(crate) async fn next(&mut self) -> Option<StepEvent> {
         loop {
             if let Some(line) = self.page.pop_front() {
-                self.last = Some(line.id);
+                self.read_to = line.id;
                 return Some(line);
             }
+            self.read_to = self.read_to.max(self.then_to);
             if self.stopping.is_stopped() {
                 return None;
             }
-            let Some(after) = self.last else {
-                self.begin().await;
-                continue;
-            };
-            self.hints.forget();
+            self.unsure |= self.hints.forget(self.until);
+            // What was heard of before the read begins is in it, or is none of these lines.
+            let newest = self.feed.newest();
             let page = PageRequest {
-                after: Some(after),
+                after: Some(self.read_to),
                 limit: PAGE,
             };
             match self.store.step_events(self.filter.clone(), page).await {
-                Ok(lines) => self.page = lines.into(),
+                Ok(lines) => {
+                    if lines.len() < PAGE as usize {
+                        self.then_to = newest;
+                    }
+                    self.page = lines.into();
+                }
                 // The client comes back with the id of the last line that it has.
                 Err(error) => {
                     tracing::warn!(%error, "an event stream was cut off");
                     return None;
                 }
             }
-            if self.page.is_empty() && !self.caught_up(after).await {
+            if self.page.is_empty() && !self.caught_up().await {
                 return None;
             }
         }
     }
 
-    /// Waits for the first line that happens.
-    async fn begin(&mut self) {
-        tokio::select! {
-            () = self.hints.wait(0) => self.last = Some(self.feed.newest() - 1).filter(|before| *before >= 0),
-            () = self.stopping.stopped() => {}
-        }
-    }
-
     /// Waits for more. False when there will be none: the execution was terminal before the log was
     /// last read to its end.
-    async fn caught_up(&mut self, last: i64) -> bool {
+    async fn caught_up(&mut self) -> bool {
         if self.over {
             return false;
         }
-        if let Some(id) = self.until {
+        if let Some(id) = self.until.filter(|_| self.unsure) {
+            self.unsure = false;
             match self.store.execution(id).await {
                 Ok(execution) => self.over = execution.is_none_or(|e| e.state.status.is_terminal()),
                 Err(_) => return false,
@@ -120,9 +123,14 @@ impl Follower {
                 return true;
             }
         }
+        let seen = self.read_to.max(self.then_to);
         tokio::select! {
-            () = self.hints.wait(last) => {}
-            () = tokio::time::sleep(SWEEP) => {}
+            woken = self.hints.wait(seen) => self.unsure |= match woken {
+                Woken::Line => false,
+                Woken::Moved(id) => self.until == Some(id),
+                Woken::Lagged => true,
+            },
+            () = tokio::time::sleep(SWEEP) => self.unsure = true,
             () = self.stopping.stopped() => return false,
         }
         true

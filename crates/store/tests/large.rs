@@ -252,6 +252,48 @@ async fn a_list_does_not_read_more_large_values_than_it_may() {
     let one = store.execution(listed[7].spec.id).await.unwrap().unwrap();
     assert_eq!(one.state.result, Some(result));
     assert_eq!(store.unfinished().await.unwrap()[0], one);
+    let named = ExecutionFilter {
+        values: Values::Named,
+        ..ExecutionFilter::default()
+    };
+    let named = store.executions(named, page()).await.unwrap();
+    let is_named = |execution: &Execution| execution.state.result.as_ref().unwrap().is_object();
+    assert!(named.len() == 8 && named.iter().all(is_named));
+}
+
+#[tokio::test]
+async fn children_and_tasks_are_listed_within_the_same_limit() {
+    let (dir, maker) = (tempfile::tempdir().unwrap(), Maker::new(9));
+    let store = open(dir.path());
+    let result: Arc<Value> = Arc::new("x".repeat(9 << 20).into());
+    let parent = maker.waiting();
+    let run = parent.spec.id;
+    let mut changes = vec![Change::InsertExecution(Box::new(parent.clone()))];
+    for item in 0..8 {
+        let mut child = maker.child(&parent, "load", Some(item));
+        child.state.result = Some(Arc::clone(&result));
+        changes.push(Change::InsertExecution(Box::new(child)));
+        let mut task = maker.task(run, "load", 1, item + 1);
+        task.result = Some(Arc::clone(&result));
+        changes.push(Change::PutTask(Box::new(task)));
+    }
+    apply(&store, changes).await;
+    let children = store
+        .children(run, Laps::All, page(), Values::Bounded)
+        .await;
+    let left_out = children
+        .unwrap()
+        .iter()
+        .filter(|child| child.state.result.as_ref().unwrap().is_object())
+        .count();
+    assert_eq!(left_out, 1);
+    let tasks = store.tasks(run, Laps::Only(1), Values::Bounded).await;
+    let left_out = tasks
+        .unwrap()
+        .iter()
+        .filter(|task| task.result.as_ref().unwrap().is_object())
+        .count();
+    assert_eq!(left_out, 1);
 }
 
 #[tokio::test]

@@ -219,3 +219,30 @@ fn a_log_is_followed_byte_by_byte_while_it_grows() {
         Some("application/octet-stream")
     );
 }
+
+#[test]
+fn a_stream_of_every_run_begins_with_the_first_line_after_a_quiet_start() {
+    let site = Site::new();
+    site.pack_file("t/pack.yaml", "ref: t\nversion: 1.0.0\n");
+    // Its start, its task's and their first lines are one commit.
+    site.pack_file(
+        "t/workflows/flow.yaml",
+        "ref: t.flow\ntasks:\n  a: { action: core.echo, with: { message: a } }\n  b: { action: core.echo, with: { message: b } }\n",
+    );
+    let engine = site.up();
+    let done = site.done(["t.flow"]);
+    engine.stop();
+    let _engine = site.up();
+    let mut live = Live::get(&site, "/api/v1/events/stream", &[]);
+    assert_eq!(live.status, 200, "{}", live.head);
+    let id = site.done(["t.flow"])["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let log = site.get(&format!("/api/v1/executions/{id}/events"));
+    let seen: Vec<Value> = items(&log)
+        .iter()
+        .map(|_| live.next().expect("a line"))
+        .collect();
+    assert_eq!(&seen, items(&log), "and nothing of {}", done["id"]);
+}

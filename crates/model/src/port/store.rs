@@ -228,8 +228,14 @@ pub struct PackRecord {
 }
 
 /// Whether a read takes in results and parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Values {
+    /// As many of the large ones as a list that somebody looks at may have; in the place of the others, and
+    /// of those that cannot be read, is an object that says so.
+    #[default]
+    Bounded,
+    /// In the place of each large one is an object that says so.
+    Named,
     /// It does.
     Read,
     /// In the place of a result is nothing, and parameters there are none.
@@ -265,6 +271,8 @@ pub struct ExecutionFilter {
     pub rule: Option<Ref>,
     /// Only runs: those that are no part of another execution.
     pub roots: bool,
+    /// What becomes of large values.
+    pub values: Values,
 }
 
 /// Which questions to list, newest first.
@@ -436,6 +444,9 @@ pub trait Store: Send + Sync {
         filter: StepEventFilter,
         page: PageRequest<i64>,
     ) -> Result<Vec<StepEvent>, StoreError>;
+
+    /// The number of the newest line of the event log; 0 if there is none.
+    async fn newest_step_event(&self) -> Result<i64, StoreError>;
 
     /// What a sensor last remembered.
     async fn sensor_state(&self, key: String) -> Result<Option<Value>, StoreError>;

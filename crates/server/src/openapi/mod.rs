@@ -116,7 +116,8 @@ fn parameters(endpoint: &Endpoint) -> Vec<Value> {
         })
         .collect();
     for name in endpoint.query.unwrap_or_default() {
-        parameters.push(json!({"name": name, "in": "query", "required": false, "schema": schema::query_parameter(endpoint.path, name)}));
+        let required = endpoint.id == "clear_scope";
+        parameters.push(json!({"name": name, "in": "query", "required": required, "schema": schema::query_parameter(endpoint.path, name)}));
     }
     if endpoint.answers.1 == "text/event-stream" {
         parameters.push(json!({"name": "Last-Event-ID", "in": "header", "required": false, "schema": {"type": "integer"}}));

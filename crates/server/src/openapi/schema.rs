@@ -307,7 +307,7 @@ fn constraints() -> Value {
         "ConstraintType": {"type": "string", "enum": constraint_types()},
         "Constraint": whole(constraint),
         "ConstraintInForce": whole(in_force),
-        "ConstraintList": items(&reference("ConstraintInForce")),
+        "ConstraintPage": page("ConstraintInForce"),
         "ConstraintRequest": asked(&[], &json!({
             "params": reference("Object"),
             "ttl": {"type": ["string", "number", "null"], "description": "A duration such as 5m, or seconds", "examples": ["5m", 300]},
@@ -447,6 +447,9 @@ pub(super) fn query_parameter(path: &str, name: &str) -> Value {
         }
         "after" => json!({"type": "integer"}),
         "attempt" => json!({"type": "integer", "minimum": 1}),
+        "lap" => {
+            json!({"type": "integer", "minimum": 1, "description": "The present one if none is given"})
+        }
         "offset" | "tail" => json!({"type": "integer", "minimum": 0}),
         "action" | "rule" | "trigger" => reference("Ref"),
         "event" => reference("EventId"),
@@ -458,7 +461,7 @@ pub(super) fn query_parameter(path: &str, name: &str) -> Value {
             json!({"type": "string", "description": format!("Of {}, separated by commas", inquiry_statuses().join(", "))})
         }
         "status" => {
-            json!({"type": "string", "description": format!("Of {}, separated by commas; or blocked: held by a constraint", statuses().join(", "))})
+            json!({"type": "string", "description": format!("Of {}, separated by commas; or blocked: held by a constraint, or by the wait for those of a broker", statuses().join(", "))})
         }
         "type" => {
             json!({"type": "string", "description": "Types of step events, separated by commas"})

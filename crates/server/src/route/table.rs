@@ -64,7 +64,7 @@ fn executions(table: Table) -> Table {
         .row("POST", "/api/v1/executions/batch", Operator, NONE, ("submit_executions", "Request executions, each for itself"), Some("ExecutionBatch"), (200, "ExecutionBatchResults"), post(submit::batch))
         .row("GET", "/api/v1/executions", Operator, Some(&["status", "action", "rule", "roots", "limit", "cursor"]), ("list_executions", "Executions, newest first"), None, (200, "ExecutionPage"), get(executions::list))
         .row("GET", "/api/v1/executions/{id}", OwnExecution, NONE, ("show_execution", "One execution"), None, (200, "Execution"), get(executions::show))
-        .row("GET", "/api/v1/executions/{id}/run", Operator, NONE, ("show_run", "How far a run of a workflow has come"), None, (200, "Run"), get(runs::show))
+        .row("GET", "/api/v1/executions/{id}/run", Operator, Some(&["lap"]), ("show_run", "How far a run of a workflow has come, with the tasks of its present lap, or of another"), None, (200, "Run"), get(runs::show))
         .row("GET", "/api/v1/executions/{id}/children", Operator, Some(&["limit", "cursor"]), ("list_children", "The executions that are part of it, oldest first"), None, (200, "ExecutionPage"), get(runs::children))
         .row("GET", "/api/v1/executions/{id}/attempts", OwnExecution, NONE, ("list_attempts", "Its attempts that have ended"), None, (200, "AttemptList"), get(executions::attempts))
         .row("GET", "/api/v1/executions/{id}/why", Operator, NONE, ("why_execution", "Why it is where it is"), None, (200, "ExecutionExplanation"), get(executions::why))
@@ -93,7 +93,7 @@ fn of_people(table: Table) -> Table {
 #[rustfmt::skip]
 fn control(table: Table) -> Table {
     table
-        .row("GET", "/api/v1/constraints", Operator, Some(&["scope", "type"]), ("list_constraints", "The constraints in force and what each does, by scope and type"), None, (200, "ConstraintList"), get(constraints::list))
+        .row("GET", "/api/v1/constraints", Operator, Some(&["scope", "type", "limit", "cursor"]), ("list_constraints", "The constraints in force and what each does, by scope and type"), None, (200, "ConstraintPage"), get(constraints::list))
         .row("POST", "/api/v1/constraints/preview", Operator, NONE, ("preview_constraint", "What a constraint would hold now"), Some("ConstraintTrial"), (200, "ConstraintPreview"), post(constraints::preview))
         .row("DELETE", "/api/v1/constraints/{scope}", Operator, Some(&["all"]), ("clear_scope", "Clear the constraints of every type on exactly this scope"), None, (200, "ConstraintsCleared"), delete(constraints::clear_scope))
         .row("GET", "/api/v1/constraints/{scope}/{type}", Operator, NONE, ("show_constraint", "One constraint and what it does"), None, (200, "ConstraintInForce"), get(constraints::show))

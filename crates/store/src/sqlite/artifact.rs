@@ -184,13 +184,15 @@ impl Source {
         }
     }
 
-    /// For a read that decides something, of values that the caller may do without.
+    /// For a read of values that the caller may do without.
     pub(super) fn of(artifacts: &Artifacts, values: Values) -> Self {
         Self {
             artifacts: artifacts.clone(),
             reads: match values {
                 Values::Read => Reads::All,
                 Values::LeaveOut => Reads::Nothing,
+                Values::Bounded => Reads::Some(Cell::new(LIST_LIMIT)),
+                Values::Named => Reads::Some(Cell::new(0)),
             },
         }
     }
@@ -198,10 +200,7 @@ impl Source {
     /// For a list that is looked at: a value that is not there is shown as an object that says so,
     /// and so are values past [`LIST_LIMIT`].
     pub(super) fn list(artifacts: &Artifacts) -> Self {
-        Self {
-            artifacts: artifacts.clone(),
-            reads: Reads::Some(Cell::new(LIST_LIMIT)),
-        }
+        Self::of(artifacts, Values::Bounded)
     }
 
     /// Whether this leaves all values out, also those that are in their rows.
@@ -226,9 +225,8 @@ impl Source {
         if size > left.get() {
             let path = reference.path();
             return Ok(Some(shown(format!(
-                "the artifact {} is left out because this list has more than {} MiB: ask for the execution by itself",
+                "the artifact {} is left out of this list: ask for the execution by itself",
                 path.display(),
-                LIST_LIMIT >> 20,
             ))));
         }
         left.set(left.get() - size);

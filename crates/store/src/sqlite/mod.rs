@@ -232,7 +232,7 @@ impl Store for SqliteStore {
     async fn execution(&self, id: ExecutionId) -> Result<Option<Execution>, StoreError> {
         let source = Source::whole(&self.artifacts);
         self.readers
-            .read(move |c| execution::one(c, &source, id))
+            .read_one(move |c| execution::one(c, &source, id))
             .await
     }
 
@@ -241,7 +241,7 @@ impl Store for SqliteStore {
         filter: ExecutionFilter,
         page: PageRequest<ExecutionId>,
     ) -> Result<Vec<Execution>, StoreError> {
-        let source = Source::list(&self.artifacts);
+        let source = Source::of(&self.artifacts, filter.values);
         self.readers
             .read(move |c| execution::page(c, &source, &filter, page))
             .await
@@ -285,7 +285,9 @@ impl Store for SqliteStore {
 
     async fn run(&self, id: ExecutionId) -> Result<Option<RunRecord>, StoreError> {
         let source = Source::whole(&self.artifacts);
-        self.readers.read(move |c| run::one(c, &source, id)).await
+        self.readers
+            .read_one(move |c| run::one(c, &source, id))
+            .await
     }
 
     async fn tasks(
@@ -307,7 +309,7 @@ impl Store for SqliteStore {
     ) -> Result<Option<Value>, StoreError> {
         let source = Source::whole(&self.artifacts);
         self.readers
-            .read(move |c| task::result(c, &source, run, &task))
+            .read_one(move |c| task::result(c, &source, run, &task))
             .await
     }
 
@@ -318,14 +320,14 @@ impl Store for SqliteStore {
     ) -> Result<Option<Value>, StoreError> {
         let source = Source::whole(&self.artifacts);
         self.readers
-            .read(move |c| task::items(c, &source, run, &task))
+            .read_one(move |c| task::items(c, &source, run, &task))
             .await
     }
 
     async fn inquiry(&self, id: InquiryId) -> Result<Option<Inquiry>, StoreError> {
         let source = Source::whole(&self.artifacts);
         self.readers
-            .read(move |c| inquiry::one(c, &source, id))
+            .read_one(move |c| inquiry::one(c, &source, id))
             .await
     }
 
@@ -352,11 +354,11 @@ impl Store for SqliteStore {
     }
 
     async fn attempts(&self, id: ExecutionId) -> Result<Vec<Attempt>, StoreError> {
-        self.readers.read(move |c| attempt::of(c, id)).await
+        self.readers.read_one(move |c| attempt::of(c, id)).await
     }
 
     async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {
-        self.readers.read(move |c| event::one(c, id)).await
+        self.readers.read_one(move |c| event::one(c, id)).await
     }
 
     async fn events(
@@ -389,8 +391,12 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn newest_step_event(&self) -> Result<i64, StoreError> {
+        self.readers.read_one(step_event::last).await
+    }
+
     async fn sensor_state(&self, key: String) -> Result<Option<Value>, StoreError> {
-        self.readers.read(move |c| sensor::state(c, &key)).await
+        self.readers.read_one(move |c| sensor::state(c, &key)).await
     }
 
     async fn packs(&self) -> Result<Vec<PackRecord>, StoreError> {
@@ -398,7 +404,9 @@ impl Store for SqliteStore {
     }
 
     async fn pack_version(&self, hash: String) -> Result<Option<PackRecord>, StoreError> {
-        self.readers.read(move |c| pack::version(c, &hash)).await
+        self.readers
+            .read_one(move |c| pack::version(c, &hash))
+            .await
     }
 
     async fn constraints(&self) -> Result<Vec<(Constraint, Option<Timestamp>)>, StoreError> {

@@ -77,6 +77,7 @@ pub async fn executions_are_listed_newest_first(home: &impl Home) {
                     action: action.clone(),
                     rule,
                     roots: false,
+                    ..ExecutionFilter::default()
                 };
                 let expected: Vec<_> = known
                     .iter()

@@ -347,6 +347,7 @@ pub async fn roots_are_listed_without_children(home: &impl Home) {
                 action: action.map(Maker::reference),
                 rule: rule.map(Maker::reference),
                 roots: true,
+                ..ExecutionFilter::default()
             };
             let expected: Vec<_> = known
                 .iter()

@@ -174,6 +174,9 @@ impl Store for World {
     ) -> Result<Vec<TaskRecord>, StoreError> {
         unreachable!()
     }
+    async fn newest_step_event(&self) -> Result<i64, StoreError> {
+        unreachable!()
+    }
     async fn task_items(&self, _: ExecutionId, _: TaskRef) -> Result<Option<Value>, StoreError> {
         unreachable!()
     }

@@ -5,16 +5,17 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use camshaft_engine::handle::ExecutionExplanation;
-use camshaft_model::port::store::ExecutionFilter;
+use camshaft_model::port::store::{ExecutionFilter, Values};
 use camshaft_model::{Attempt, Execution, ExecutionId, Ref, Status};
 use serde::Deserialize;
 
+use crate::blocked;
 use crate::body::{At, Params, parse_text};
+use crate::mask::Masks;
 use crate::page::{self, Items, Page};
 use crate::problem::Problem;
 use crate::serve::Stopping;
 use crate::state::Api;
-use crate::{blocked, mask};
 
 /// How long a request may wait; who wants longer asks again.
 const MAX_WAIT: Duration = Duration::from_secs(600);
@@ -55,6 +56,7 @@ pub(crate) async fn list(
         action: query.action,
         rule: query.rule,
         roots: query.roots.unwrap_or(false),
+        values: Values::Bounded,
     };
     let limit = page::limit(query.limit)?;
     let request = page::request(query.cursor.as_deref(), limit)?;
@@ -69,10 +71,7 @@ pub(crate) async fn list(
         blocked::overlay(&api, &mut rows);
         page::page(rows, limit, |execution| execution.spec.id.to_string())
     };
-    let catalog = api.engine.catalog();
-    Ok(Json(page.map(|execution| {
-        mask::execution(&api.engine, &catalog, &execution)
-    })))
+    Ok(Json(Masks::new(&api).page(page).await))
 }
 
 /// The execution, or the problem that there is none.
@@ -82,8 +81,8 @@ pub(crate) async fn find(api: &Api, id: ExecutionId) -> Result<Execution, Proble
 }
 
 /// The execution as it may be shown.
-pub(crate) fn shown(api: &Api, execution: &Execution) -> Json<Execution> {
-    let mut shown = mask::execution(&api.engine, &api.engine.catalog(), execution);
+pub(crate) async fn shown(api: &Api, execution: &Execution) -> Json<Execution> {
+    let mut shown = Masks::new(api).execution(execution).await;
     blocked::overlay(api, std::slice::from_mut(&mut shown));
     Json(shown)
 }
@@ -93,7 +92,7 @@ pub(crate) async fn show(
     State(api): State<Api>,
     At(id): At<ExecutionId>,
 ) -> Result<Json<Execution>, Problem> {
-    Ok(shown(&api, &find(&api, id).await?))
+    Ok(shown(&api, &find(&api, id).await?).await)
 }
 
 /// `GET /api/v1/executions/{id}/attempts`
@@ -118,7 +117,7 @@ pub(crate) async fn cancel(
     State(api): State<Api>,
     At(id): At<ExecutionId>,
 ) -> Result<Json<Execution>, Problem> {
-    Ok(shown(&api, &api.engine.cancel(id).await?))
+    Ok(shown(&api, &api.engine.cancel(id).await?).await)
 }
 
 #[derive(Debug, Deserialize)]
@@ -145,11 +144,11 @@ pub(crate) async fn wait_for(
     stopping: &Stopping,
 ) -> Result<Json<Execution>, Problem> {
     tokio::select! {
-        ended = api.engine.wait(id) => return Ok(shown(api, &*ended?)),
+        ended = api.engine.wait(id) => return Ok(shown(api, &*ended?).await),
         () = tokio::time::sleep(timeout) => {}
         () = stopping.stopped() => {}
     }
-    Ok(shown(api, &find(api, id).await?))
+    Ok(shown(api, &find(api, id).await?).await)
 }
 
 /// Reads a time to wait, at most ten minutes.

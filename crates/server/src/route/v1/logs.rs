@@ -76,11 +76,11 @@ pub(crate) async fn read(
         let looking = tokio::time::sleep_until(deadline.min(Instant::now() + LOOK));
         tokio::select! {
             () = looking => found.looked(),
-            () = hints.wait(i64::MIN) => found.again = 0,
+            _ = hints.wait(i64::MIN) => found.again = 0,
             () = stopping.stopped() => {}
         }
         if found.again == 0 {
-            hints.forget();
+            hints.forget(None);
             found = Found::find(&api, id, query.attempt).await?;
         }
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::body::{At, Params};
-use crate::mask::{self, Hidden};
+use crate::mask::Masks;
 use crate::page::{self, MAX_LIMIT, Page};
 use crate::problem::Problem;
 use crate::route::v1::executions::{find, shown};
@@ -24,7 +24,7 @@ use crate::{blocked, graph};
 #[derive(Debug, Serialize)]
 pub(crate) struct Run {
     pub(crate) run: RunRecord,
-    /// In the order in which they started, of every lap.
+    /// Those of one lap, in the order in which they started.
     pub(crate) tasks: Vec<Task>,
     /// Those that are open.
     pub(crate) inquiries: Vec<Inquiry>,
@@ -46,15 +46,23 @@ pub(crate) struct Task {
 
 type Counts = BTreeMap<&'static str, u32>;
 
-/// `GET /api/v1/executions/{id}/run`
+#[derive(Debug, Deserialize)]
+pub(crate) struct RunQuery {
+    lap: Option<u32>,
+}
+
+/// `GET /api/v1/executions/{id}/run`: with the tasks of the present lap, or of the one that is asked for.
 pub(crate) async fn show(
     State(api): State<Api>,
     At(id): At<ExecutionId>,
+    Params(query): Params<RunQuery>,
 ) -> Result<Json<Run>, Problem> {
     let execution = find(&api, id).await?;
     let store = api.engine.store();
     let mut run = store.run(id).await?.ok_or_else(|| no_run(&execution))?;
-    let records = store.tasks(id, Laps::All, Values::Read).await?;
+    // What a run keeps of an earlier one is no lap of its own.
+    let lap = Laps::Only(query.lap.unwrap_or(run.lap).max(1));
+    let records = store.tasks(id, lap, Values::Bounded).await?;
     let mut counts = HashMap::<TaskRef, Counts>::new();
     if records.iter().any(|record| record.items.is_some()) {
         for (task, status, count) in store.item_counts(id).await? {
@@ -90,38 +98,20 @@ pub(crate) async fn show(
             }
         })
         .collect();
-    let definition = graph::definition(&api, &execution.spec).await;
-    if let Some(definition) = &definition {
-        let hidden = Hidden::of(&api.engine, &execution.spec, definition);
-        run.vars.values_mut().for_each(|var| hidden.value(var));
-        if let Some(ending) = &mut run.ending {
-            hidden.text(&mut ending.error.message);
-        }
-        tasks.iter_mut().for_each(|task| task.hide(&hidden));
-        inquiries.iter_mut().for_each(|one| hidden.inquiry(one));
-    }
+    let mut masks = Masks::new(&api);
+    let definition = masks.definition(&execution.spec).await;
+    let hidden = masks.hidden(&execution.spec).await;
+    hidden.run(&mut run);
+    tasks
+        .iter_mut()
+        .for_each(|task| hidden.task(&mut task.record));
+    inquiries.iter_mut().for_each(|one| hidden.inquiry(one));
     Ok(Json(Run {
         run,
         tasks,
         inquiries,
         workflow: definition.and_then(|action| graph::shown(&action, &api.engine.catalog())),
     }))
-}
-
-impl Task {
-    fn hide(&mut self, hidden: &Hidden) {
-        let record = &mut self.record;
-        hidden.shared(&mut record.result);
-        if let Some(awaited) = &mut record.awaited {
-            hidden.value(awaited);
-        }
-        if let Some(reason) = &mut record.reason {
-            hidden.text(reason);
-        }
-        if let Some(error) = &mut record.error {
-            hidden.text(&mut error.message);
-        }
-    }
 }
 
 /// There is such an execution, but nothing is recorded of it as a run.
@@ -158,14 +148,11 @@ pub(crate) async fn children(
     let mut rows = api
         .engine
         .store()
-        .children(id, Laps::All, request, Values::Read)
+        .children(id, Laps::All, request, Values::Bounded)
         .await?;
     blocked::overlay(&api, &mut rows);
-    let catalog = api.engine.catalog();
     let page = page::page(rows, limit, |child| child.spec.id.to_string());
-    Ok(Json(page.map(|child| {
-        mask::execution(&api.engine, &catalog, &child)
-    })))
+    Ok(Json(Masks::new(&api).page(page).await))
 }
 
 /// `POST /api/v1/executions/{id}/pause`
@@ -173,7 +160,7 @@ pub(crate) async fn pause(
     State(api): State<Api>,
     At(id): At<ExecutionId>,
 ) -> Result<Json<Execution>, Problem> {
-    Ok(shown(&api, &api.engine.pause(id).await?))
+    Ok(shown(&api, &api.engine.pause(id).await?).await)
 }
 
 /// `POST /api/v1/executions/{id}/resume`
@@ -181,5 +168,5 @@ pub(crate) async fn resume(
     State(api): State<Api>,
     At(id): At<ExecutionId>,
 ) -> Result<Json<Execution>, Problem> {
-    Ok(shown(&api, &api.engine.resume(id).await?))
+    Ok(shown(&api, &api.engine.resume(id).await?).await)
 }

@@ -70,7 +70,7 @@ pub(crate) async fn stream_one(
     stopping: Stopping,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let after = resume_after(&headers, query.after)?.or(Some(0));
+    let after = resume_after(&headers, query.after)?.unwrap_or(0);
     let filter = query.filter_of(&api, id).await?;
     Ok(Follower::new(
         api.engine.store(),
@@ -91,7 +91,10 @@ pub(crate) async fn stream_all(
     stopping: Stopping,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let after = resume_after(&headers, query.after)?;
+    let after = match resume_after(&headers, query.after)? {
+        Some(after) => after,
+        None => api.engine.store().newest_step_event().await?,
+    };
     Ok(Follower::new(
         api.engine.store(),
         &api.feed,
