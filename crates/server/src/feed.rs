@@ -208,7 +208,27 @@ mod tests {
             wakes(&mut hints, 0),
             "something was dropped, so it may have been ours"
         );
-        assert!(hints.forget(None), "and anything may have moved");
+        assert!(!hints.forget(None), "it was told of that already");
         assert!(!wakes(&mut hints, 0));
+    }
+
+    #[test]
+    fn an_end_is_not_forgotten_with_the_hints_before_it() {
+        let feed = Feed::new();
+        let run = ExecutionId::new(Uuid::from_u128(1));
+        let [own, other] = [2, 3].map(|id| ExecutionId::new(Uuid::from_u128(id)));
+        let mut hints = feed.hints(Some(run));
+        let ends = |id| Hint {
+            root: run,
+            what: Hinted::Moved(id),
+        };
+        feed.notice(&line(1, 1));
+        feed.hint(ends(other));
+        assert!(!hints.forget(Some(own)));
+        feed.hint(ends(own));
+        feed.notice(&line(2, 1));
+        assert!(hints.forget(Some(own)));
+        feed.hint(ends(own));
+        assert_eq!(hints.wait(2).now_or_never(), Some(Woken::Moved(own)));
     }
 }

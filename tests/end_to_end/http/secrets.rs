@@ -68,8 +68,8 @@ fn what_a_workflow_computes_from_a_secret_is_shown_nowhere() {
         "parameter_delivery: env\nparameters: { what: { type: object } }\n",
     );
     site.pack_file(
-        "t/rules/seen.yaml",
-        "ref: t.seen\ntrigger: { ref: core.execution, parameters: { action: 'mine.*' } }\naction: { ref: t.seen, parameters: { what: '{{ trigger }}' } }\n",
+        "t/rules/watch.yaml",
+        "ref: t.watch\ntrigger: { ref: core.execution, parameters: { action: 'mine.*' } }\naction: { ref: t.seen, parameters: { what: '{{ trigger }}' } }\n",
     );
     let engine = site.up();
     let file = site.path().join("flow.yaml");

@@ -24,7 +24,8 @@ Examples:
   camshaft execution list -o json | jq -r '.items[].id'")]
 pub struct List {
     /// In these states: requested, scheduled, running, waiting, canceling, completed, failed,
-    /// timed_out, cancelled, abandoned, skipped; or blocked: held by a constraint
+    /// timed_out, cancelled, abandoned, skipped; or blocked: held by a constraint, or by the
+    /// wait for those of a broker
     #[arg(long, value_delimiter = ',', value_name = "STATUS", value_parser = status)]
     status: Vec<String>,
     /// Of this action
