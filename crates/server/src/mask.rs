@@ -20,10 +20,13 @@ fn redacted() -> Value {
     Value::String(REDACTED.to_owned())
 }
 
+/// The hash of a pack, and an action of it.
+type Version = (Option<Arc<str>>, Ref);
+
 /// Shows executions, each by the version of its action that it is pinned to, which is looked up once.
 pub(crate) struct Masks<'a> {
     api: &'a Api,
-    versions: HashMap<(Option<Arc<str>>, Ref), Option<Arc<Action>>>,
+    versions: HashMap<Version, Option<Arc<Action>>>,
 }
 
 impl<'a> Masks<'a> {

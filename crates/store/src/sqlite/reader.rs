@@ -213,7 +213,7 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_waits_for_is_not_begun() {
         let readers = readers();
-        let (go, told) = channel::<()>();
+        let (go, told) = channel();
         let first = begun(&readers, move |_| Ok(told.recv().unwrap()));
         let is_begun = Arc::new(AtomicBool::new(false));
         let mark = is_begun.clone();
@@ -223,8 +223,8 @@ mod tests {
         }));
         ask(&mut second);
         drop(second);
-        go.send(()).unwrap();
-        first.await.unwrap();
+        go.send(7).unwrap();
+        assert_eq!(first.await.unwrap(), 7);
         readers.read(|_| Ok(())).await.unwrap();
         assert!(!is_begun.load(Ordering::SeqCst));
     }
@@ -241,10 +241,10 @@ mod tests {
     #[tokio::test]
     async fn one_thing_is_read_while_lists_take_long() {
         let readers = readers();
-        let (go, told) = channel::<()>();
+        let (go, told) = channel();
         let list = begun(&readers, move |_| Ok(told.recv().unwrap()));
         assert_eq!(readers.read_one(|_| Ok(7)).await.unwrap(), 7);
-        go.send(()).unwrap();
-        list.await.unwrap();
+        go.send(7).unwrap();
+        assert_eq!(list.await.unwrap(), 7);
     }
 }
