@@ -11,7 +11,6 @@ use camshaft_model::{
 };
 use std::sync::Arc;
 
-use crate::apply::Replaced;
 use crate::constraint::RateMoved;
 use crate::state::Live;
 
@@ -63,8 +62,6 @@ pub(crate) struct Unit {
     pub(crate) ended: Vec<Arc<Execution>>,
     /// Those of them that are told of otherwise than they are stored, without their secrets.
     pub(crate) shown: Vec<Arc<Execution>>,
-    /// Constraints that `changes` set or end, as they were, in order.
-    pub(crate) constraints: Vec<Replaced>,
     /// Limits of a rate that its starts moved on, in order.
     pub(crate) rates: Vec<RateMoved>,
 }
@@ -93,7 +90,6 @@ impl Unit {
             notices,
             ended,
             shown,
-            constraints,
             rates,
         } = later;
         self.events.extend(events);
@@ -105,7 +101,6 @@ impl Unit {
         self.notices.extend(notices);
         self.ended.extend(ended);
         self.shown.extend(shown);
-        self.constraints.extend(constraints);
         self.rates.extend(rates);
     }
 

@@ -7,17 +7,9 @@ use camshaft_model::port::constraint::ControlRefused;
 use camshaft_model::port::store::Change;
 use camshaft_model::{Constraint, ConstraintChange, ConstraintKey, ConstraintType, Scope};
 
-use crate::constraint::{Hold, InForce, MAX_CONSTRAINTS};
+use crate::constraint::{Hold, MAX_CONSTRAINTS};
 use crate::decision::{Decision, Unit};
 use crate::state::{Context, State};
-
-/// A constraint that a unit sets or ends, to be taken back if the unit is not stored.
-#[derive(Debug)]
-pub(crate) struct Replaced {
-    key: ConstraintKey,
-    before: Option<InForce>,
-    after: Option<Arc<Constraint>>,
-}
 
 impl State {
     /// Puts a constraint in force, and lets start what it lets start.
@@ -46,11 +38,7 @@ impl State {
         let change = Change::PutConstraint(Box::new((*constraint).clone()));
         let mut unit = Unit::default();
         unit.change_constraint(change, &constraint, ConstraintChange::Set, context);
-        unit.constraints.push(Replaced {
-            before: self.constraints.set(constraint.clone(), None, context.now),
-            after: Some(constraint),
-            key: key.clone(),
-        });
+        self.constraints.set(constraint, None, context.now);
         decision.units.push(unit);
         self.constraints_changed(&[key], context, &mut decision);
         Ok(decision)
@@ -105,42 +93,9 @@ impl State {
         let Some(found) = self.constraints.remove(key) else {
             return false;
         };
-        let change = Change::RemoveConstraint {
-            key: key.clone(),
-            set_at: found.constraint.set_at,
-        };
+        let change = Change::RemoveConstraint(key.clone());
         unit.change_constraint(change, &found.constraint, what, context);
-        unit.constraints.push(Replaced {
-            key: key.clone(),
-            before: Some(found),
-            after: None,
-        });
         true
-    }
-
-    /// Takes back changes that were not stored, each unless another has come since.
-    pub(crate) fn restore_constraints(
-        &mut self,
-        replaced: Vec<Replaced>,
-        context: &Context<'_>,
-        decision: &mut Decision,
-    ) {
-        let mut restored = Vec::new();
-        for Replaced { key, before, after } in replaced.into_iter().rev() {
-            let now_there = self.constraints.get(&key).map(|found| &found.constraint);
-            if now_there != after.as_ref() {
-                continue;
-            }
-            match before {
-                Some(found) => {
-                    self.constraints
-                        .set(found.constraint, found.due, context.now);
-                }
-                None => drop(self.constraints.remove(&key)),
-            }
-            restored.push(key);
-        }
-        self.constraints_changed(&restored, context, decision);
     }
 
     /// Events that a pause held are answered soon, in decisions of their own.

@@ -17,7 +17,7 @@ use crate::decision::Decision;
 const ACTIONS: [&str; 3] = ["copy", "check", "gpu"];
 const SLOTS: u32 = 4;
 
-fn constraint(scope: &str, kind: &str, params: &Value, now: Timestamp) -> Constraint {
+pub(super) fn constraint(scope: &str, kind: &str, params: &Value, now: Timestamp) -> Constraint {
     let scope: Scope = scope.parse().unwrap();
     let kind: ConstraintType = kind.parse().unwrap();
     Constraint {
@@ -137,40 +137,6 @@ fn raising_a_limit_starts_so_many_more_and_clearing_it_starts_the_rest() {
 }
 
 #[test]
-fn a_change_that_is_not_stored_is_taken_back_unless_another_has_come_since() {
-    let mut bench = Bench::of_three_actions(4);
-    bench.set("global", "pause", &json!({}));
-    let (_, id) = bench.request("copy");
-    let refuse = |bench: &mut Bench, decision: Decision| {
-        let unit = decision.units.into_iter().next().unwrap();
-        started(&bench.apply(|state, context| state.take_back(unit, context)))
-    };
-    let paused = |bench: &Bench| bench.state.constraints.all().count();
-
-    let cleared = bench.clear("global", None);
-    assert_eq!(started(&cleared), [id]);
-    refuse(&mut bench, cleared);
-    assert_eq!(paused(&bench), 1, "the pause is back");
-    let (held, other) = bench.request("check");
-    assert!(started(&held).is_empty());
-
-    bench.clear("global", None);
-    let set = bench.set("global", "pause", &json!({}));
-    let (_, third) = bench.request("gpu");
-    assert_eq!(bench.status(third), Some(Status::Requested));
-    assert_eq!(refuse(&mut bench, set), [third]);
-    assert_eq!(paused(&bench), 0);
-    assert_eq!(bench.status(other), Some(Status::Running));
-
-    let cleared = bench.clear("global", None);
-    assert!(cleared.units.is_empty());
-    let set = bench.set("global", "concurrency", &json!({ "limit": 2 }));
-    bench.set("global", "concurrency", &json!({ "limit": 3 }));
-    refuse(&mut bench, set);
-    assert_eq!(paused(&bench), 1, "the later one stays");
-}
-
-#[test]
 fn an_expiry_wakes_what_was_held_and_is_recorded() {
     let mut bench = Bench::of_three_actions(4);
     let ttl = Some(Duration::from_millis(250));
@@ -184,7 +150,7 @@ fn an_expiry_wakes_what_was_held_and_is_recorded() {
     let woken = bench.pass(0);
     assert_eq!(started(&woken), [id]);
     let changes = woken.units.iter().flat_map(|unit| &unit.changes);
-    let removed = changes.filter(|change| matches!(change, Change::RemoveConstraint { .. }));
+    let removed = changes.filter(|change| matches!(change, Change::RemoveConstraint(_)));
     assert_eq!(removed.count(), 1);
     assert_eq!(bench.state.next_due(), None);
 }
@@ -443,12 +409,7 @@ impl Rows {
                     self.0
                         .insert(constraint.key(), ((**constraint).clone(), due));
                 }
-                Change::RemoveConstraint { key, set_at } => {
-                    let found = self.0.get(key);
-                    if found.is_some_and(|(found, _)| found.set_at == *set_at) {
-                        self.0.remove(key);
-                    }
-                }
+                Change::RemoveConstraint(key) => drop(self.0.remove(key)),
                 Change::PutRateInstant { key, at } => {
                     if let Some((_, due)) = self.0.get_mut(key) {
                         *due = Some(*at);

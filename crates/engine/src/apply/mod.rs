@@ -13,7 +13,6 @@ mod request;
 mod undo;
 pub(crate) mod workflow;
 
-pub(crate) use constraint::Replaced;
 pub(crate) use held::HeldEvents;
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ use camshaft_model::definition::workflow::{
 };
 use camshaft_model::definition::{Action, EntryPoint};
 use camshaft_model::port::store::Change;
-use camshaft_model::{Constraint, ConstraintType, ExecutionId, Object, Status, Terms, Via};
+use camshaft_model::{ExecutionId, Object, Status};
 use serde_json::{Value, json};
 
+use super::constraint_tests::constraint;
 use super::tests::{Bench, action, origin, poked, rule, started, task};
 use crate::decision::{Decision, Effect, Unit};
 
@@ -58,19 +59,8 @@ impl Bench {
     }
 
     fn pause_events(&mut self, scope: &str, drop: bool) {
-        let now = self.now;
-        let kind = ConstraintType::EventPause;
-        let scope = scope.parse().unwrap();
-        let constraint = Constraint {
-            id: Constraint::default_id(&scope, kind),
-            terms: Terms::read(kind, &json!({ "drop": drop })).unwrap(),
-            expires_at: None,
-            reason: None,
-            owner: None,
-            via: Via::Api,
-            set_at: now,
-            scope,
-        };
+        let params = json!({ "drop": drop });
+        let constraint = constraint(scope, "event_pause", &params, self.now);
         self.apply(|state, context| state.set_constraint(constraint, context))
             .unwrap();
     }
@@ -255,18 +245,12 @@ fn nobody_else_tells_of_the_end_of_an_execution() {
 #[test]
 fn a_start_that_is_taken_back_gives_back_its_share_of_a_rate() {
     let mut bench = Bench::new(4, vec![action("work")], vec![]);
-    let kind = ConstraintType::RateLimit;
-    let scope: camshaft_model::Scope = "global".parse().unwrap();
-    let limit = Constraint {
-        id: Constraint::default_id(&scope, kind),
-        terms: Terms::read(kind, &json!({ "rate": "10/m" })).unwrap(),
-        expires_at: None,
-        reason: None,
-        owner: None,
-        via: Via::Api,
-        set_at: bench.now,
-        scope,
-    };
+    let limit = constraint(
+        "global",
+        "rate_limit",
+        &json!({ "rate": "10/m" }),
+        bench.now,
+    );
     bench
         .apply(|state, context| state.set_constraint(limit, context))
         .unwrap();

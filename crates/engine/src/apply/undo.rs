@@ -22,9 +22,7 @@ impl State {
                 self.waiting.open(&Hold::Constraint(moved.key.clone()));
             }
         }
-        let mut decision = Decision::default();
-        self.restore_constraints(unit.constraints, context, &mut decision);
-        decision
+        self.start_what_may(context)
     }
 
     /// Adds an execution that is recorded. `false` if the definition of its action is gone.

@@ -160,7 +160,7 @@ impl Ledger {
             | Change::HoldEvent { .. }
             | Change::ReleaseEvent(_)
             | Change::PutConstraint(_)
-            | Change::RemoveConstraint { .. }
+            | Change::RemoveConstraint(_)
             | Change::PutRateInstant { .. }
             | Change::SetRuleEnabled { .. } => {}
         }

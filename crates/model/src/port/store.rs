@@ -76,14 +76,8 @@ pub enum Change {
     ReleaseEvent(EventId),
     /// Records a constraint; one of the same key is replaced, and the instant of its rate kept.
     PutConstraint(Box<Constraint>),
-    /// Forgets a constraint, unless another has been set in its place: a store that could not take the end
-    /// of one at once is asked again later.
-    RemoveConstraint {
-        /// The constraint.
-        key: ConstraintKey,
-        /// When it was set.
-        set_at: Timestamp,
-    },
+    /// Forgets a constraint.
+    RemoveConstraint(ConstraintKey),
     /// Records from when on a limit of a rate allows its next start, if there were no burst.
     PutRateInstant {
         /// The constraint, of which nothing happens if it is not recorded any more.

@@ -141,9 +141,7 @@ impl Applier {
             }
             Change::ReleaseEvent(event) => held_event::remove(connection, *event)?,
             Change::PutConstraint(constraint) => constraint::put(connection, constraint)?,
-            Change::RemoveConstraint { key, set_at } => {
-                constraint::remove(connection, key, *set_at)?;
-            }
+            Change::RemoveConstraint(key) => constraint::remove(connection, key)?,
             Change::PutRateInstant { key, at } => {
                 constraint::put_rate_instant(connection, key, *at)?;
             }

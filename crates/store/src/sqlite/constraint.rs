@@ -32,21 +32,11 @@ pub(super) fn put(connection: &Connection, constraint: &Constraint) -> Result<()
         .map(drop)
 }
 
-/// Forgets a constraint, unless another has been set in its place since.
-pub(super) fn remove(
-    connection: &Connection,
-    key: &ConstraintKey,
-    set_at: Timestamp,
-) -> Result<()> {
+/// Forgets a constraint.
+pub(super) fn remove(connection: &Connection, key: &ConstraintKey) -> Result<()> {
     connection
-        .prepare_cached(
-            "DELETE FROM constraint_in_force WHERE scope = ?1 AND type = ?2 AND set_at = ?3",
-        )?
-        .execute(params![
-            key.scope.to_string(),
-            key.kind.as_str(),
-            set_at.as_micros()
-        ])
+        .prepare_cached("DELETE FROM constraint_in_force WHERE scope = ?1 AND type = ?2")?
+        .execute(params![key.scope.to_string(), key.kind.as_str()])
         .map(drop)
 }
 

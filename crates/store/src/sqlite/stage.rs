@@ -128,7 +128,7 @@ fn parts(change: &Change) -> [Option<Part<'_>>; 2] {
         | Change::HoldEvent { .. }
         | Change::ReleaseEvent(_)
         | Change::PutConstraint(_)
-        | Change::RemoveConstraint { .. }
+        | Change::RemoveConstraint(_)
         | Change::PutRateInstant { .. }
         | Change::SetRuleEnabled { .. } => [None, None],
     }
