@@ -119,16 +119,17 @@ impl Engine {
             ));
         }
         let now = self.core.clock().now();
-        let (blockers, ahead) = self.core.read(|state| {
-            state
-                .live
-                .get(&id)
-                .map_or_else(Default::default, |live| state.waits_for(live, now))
+        let ((blockers, ahead), blocked_by) = self.core.read(|state| {
+            let live = state.live.get(&id);
+            live.map_or_else(Default::default, |live| {
+                (state.waits_for(live, now), state.held_now(live, now))
+            })
         });
         Ok(ExecutionExplanation {
             execution: id,
             action: stored.spec.action.clone(),
             status: stored.state.status,
+            blocked_by,
             summary: summary(&stored, &blockers, ahead),
             blockers,
             ahead,

@@ -50,7 +50,7 @@ pub fn execution(explanation: &Value, now: Timestamp) -> String {
         "{}  {}  {}\n{}\n",
         at("/execution"),
         at("/action"),
-        at("/status"),
+        super::execution::status(explanation),
         at("/summary")
     );
     let blockers = explanation

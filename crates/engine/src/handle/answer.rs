@@ -1,6 +1,6 @@
 //! What the engine says of itself and of what it did.
 
-use camshaft_model::{ExecutionId, Ref, Status, Timestamp};
+use camshaft_model::{BlockedBy, ExecutionId, Ref, Status, Timestamp};
 use serde::Serialize;
 
 use crate::rule::RuleTrial;
@@ -36,11 +36,13 @@ pub struct ExecutionExplanation {
     pub action: Ref,
     /// Its state.
     pub status: Status,
+    /// What holds it now, first of all.
+    pub blocked_by: Option<BlockedBy>,
     /// In one sentence.
     pub summary: String,
     /// Everything that it waits for, if it waits.
     pub blockers: Vec<Blocker>,
-    /// How many executions of the same runtime go before it.
+    /// How many executions that the same holds go before it.
     pub ahead: usize,
     /// How it came about: origin, attempts, failures, in the order in which they happened.
     pub history: Vec<String>,

@@ -163,7 +163,7 @@ fn executions() -> Value {
         "AttemptList": items(&reference("Attempt")),
         "ExecutionExplanation": whole(json!({
             "execution": reference("ExecutionId"), "action": reference("Ref"), "status": reference("ExecutionStatus"),
-            "summary": {"type": "string"},
+            "blocked_by": nullable("object"), "summary": {"type": "string"},
             "blockers": list(&whole(json!({
                 "text": {"type": "string"}, "holders": list(&reference("ExecutionId")), "until": or_null("Time"),
             }))),

@@ -87,6 +87,7 @@ fn executions_are_as_they_are_described() {
         execution: ID,
         action: "demo.x".parse().unwrap(),
         status: Status::Failed,
+        blocked_by: None,
         summary: String::new(),
         blockers: Vec::new(),
         ahead: 0,
