@@ -53,7 +53,7 @@ impl Http {
     /// A failure of kind `Parameters`, or of kind `Http`: no answer, another one than expected, or
     /// one that is too long.
     pub(crate) async fn run(&self, job: &Job) -> Result<Value, Failure> {
-        let request = HttpRequest::read(&job.parameters, &job.idempotency_key)?;
+        let request = HttpRequest::read(&job.parameters, &job.idempotency_key, &job.trace_parent)?;
         let client = self.client()?;
         let limit = request.timeout.unwrap_or(DEFAULT_TIMEOUT);
         let asked = format!("{} {}", request.method, shown(&request.url));

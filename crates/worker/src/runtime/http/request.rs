@@ -53,7 +53,11 @@ impl HttpRequest {
     ///
     /// # Errors
     /// A failure of kind `Parameters`.
-    pub(super) fn read(parameters: &Object, idempotency_key: &str) -> Result<Self, Failure> {
+    pub(super) fn read(
+        parameters: &Object,
+        idempotency_key: &str,
+        trace_parent: &str,
+    ) -> Result<Self, Failure> {
         if let Some(name) = parameters
             .keys()
             .find(|name| !KNOWN.contains(&name.as_str()))
@@ -67,11 +71,14 @@ impl HttpRequest {
         let mut headers = headers(parameters)?;
         let body = body(parameters, &mut headers)?;
         let safe = method == Method::GET || method == Method::HEAD;
-        if !safe && !headers.contains_key("idempotency-key") {
-            let value = HeaderValue::from_str(idempotency_key);
-            value
-                .ok()
-                .and_then(|value| headers.insert("idempotency-key", value));
+        let ours = [
+            ("traceparent", Some(trace_parent)),
+            ("idempotency-key", (!safe).then_some(idempotency_key)),
+        ];
+        for (name, value) in ours {
+            if let Some(Ok(value)) = value.map(HeaderValue::from_str) {
+                headers.entry(name).or_insert(value);
+            }
         }
         Ok(Self {
             url: url(parameters)?,
@@ -247,7 +254,7 @@ mod tests {
     use serde_json::json;
 
     fn read(parameters: Value) -> Result<HttpRequest, Failure> {
-        HttpRequest::read(parameters.as_object().unwrap(), "key")
+        HttpRequest::read(parameters.as_object().unwrap(), "key", "trace")
     }
 
     #[rstest]

@@ -71,7 +71,7 @@ async fn ask(parameters: Value) -> Result<Value, Failure> {
         secrets: vec!["s3cret".into()],
         timeout: None,
         token: String::new(),
-        trace_parent: String::new(),
+        trace_parent: "00-trace".into(),
         idempotency_key: "idem-1".into(),
     };
     Http::default().run(&job).await
@@ -95,6 +95,7 @@ async fn json_goes_out_and_comes_back() {
     for part in [
         "post /new http/1.1",
         "idempotency-key: idem-1",
+        "traceparent: 00-trace",
         "x-mine: 2",
         "content-type: application/json",
         "{\"a\":1}",
