@@ -4,13 +4,12 @@
 
 use std::sync::Arc;
 
-use camshaft_model::definition::Action;
+use camshaft_model::definition::{Action, REDACTED};
 use camshaft_model::{ExecutionSpec, Inquiry, Object, RunRecord, TaskRecord};
 use serde_json::Value;
 
 use crate::state::State;
 
-const REDACTED: &str = "[redacted]";
 /// Shorter texts are not looked for: they would hit by chance.
 const SHORTEST: usize = 3;
 /// What the lines of a run's event log say in words.

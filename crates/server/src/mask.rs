@@ -5,14 +5,13 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use camshaft_engine::Hidden;
-use camshaft_model::definition::{Action, Catalog, Rule, Trigger};
+use camshaft_model::definition::{Action, Catalog, REDACTED, Rule, Trigger};
 use camshaft_model::{Execution, ExecutionSpec, Object, Ref};
 use serde_json::Value;
 
 use crate::page::{Page, json_of};
 use crate::state::Api;
 
-const REDACTED: &str = "[redacted]";
 /// The keywords of a JSON Schema that hold values of what they describe.
 const VALUES: [&str; 5] = ["default", "const", "enum", "example", "examples"];
 

@@ -14,9 +14,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, Anchored, Input, MatchKind};
-
-/// What stands in the place of a secret.
-pub const MARKER: &[u8] = b"[redacted]";
+use camshaft_model::definition::REDACTED;
 
 /// Replaces secrets in one stream. A clone shares the forms and begins a stream of its own.
 #[derive(Debug)]
@@ -124,7 +122,7 @@ impl Forms {
                 break;
             }
             out.extend_from_slice(&bytes[done..found.start]);
-            out.extend_from_slice(MARKER);
+            out.extend_from_slice(REDACTED.as_bytes());
             *redacted = true;
             done = found.end;
             if open < done {
@@ -294,7 +292,7 @@ mod tests {
                 .max()
             {
                 Some(length) => {
-                    out.extend_from_slice(MARKER);
+                    out.extend_from_slice(REDACTED.as_bytes());
                     at += length;
                 }
                 None => {

@@ -233,6 +233,22 @@ fn a_run_waits_for_the_end_of_an_execution_as_it_is_asked_for_and_without_any_ru
 }
 
 #[test]
+fn an_event_on_which_the_condition_of_a_wait_cannot_be_evaluated_is_another_one() {
+    let mut wait = wait("t.poked", json!({}));
+    if let Work::WaitFor(awaited) = &mut wait.work {
+        awaited.when = Some("trigger.order.id == 7".into());
+    }
+    let mut bench = Bench::new(4, vec![flow(vec![wait], None)], vec![]);
+    let (_, run) = bench.request("flow");
+    bench.emit(poked(None)).unwrap();
+    assert_eq!(bench.status(run), Some(Status::Waiting));
+    let mut right = poked(None);
+    right.payload = json!({ "order": { "id": 7 } });
+    let met = bench.emit(right).unwrap().decision;
+    assert_eq!(met.units[0].ended[0].state.status, Status::Completed);
+}
+
+#[test]
 fn nobody_else_tells_of_the_end_of_an_execution() {
     let mut bench = Bench::new(4, vec![action("work")], vec![]);
     let mut draft = poked(None);

@@ -17,7 +17,7 @@ pub use load::{Checks, Loaded, PackFiles, PackSource, load_pack, load_packs, loa
 pub use problem::{Position, Problem, Problems};
 pub use resolved::{
     Action, Backoff, Catalog, Criterion, EntryPoint, OutputMode, Pack, PackOrigin,
-    ParameterDelivery, ParameterSchema, PythonEnvironment, RetryPolicy, Rule, Runtime, Trigger,
-    TriggerKind, Use, UseOf,
+    ParameterDelivery, ParameterSchema, PythonEnvironment, REDACTED, RetryPolicy, Rule, Runtime,
+    Trigger, TriggerKind, Use, UseOf,
 };
 pub use workflow::Workflow;

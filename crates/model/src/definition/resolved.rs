@@ -12,6 +12,9 @@ use super::Workflow;
 use super::workflow::Work;
 use crate::{Object, Ref, Status};
 
+/// What is shown in the place of a secret.
+pub const REDACTED: &str = "[redacted]";
+
 /// Which version of which pack a definition belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PackOrigin {
@@ -205,12 +208,12 @@ impl Action {
         }
     }
 
-    /// A copy of parameters that may be shown: values of secret ones replaced by `[redacted]`.
+    /// A copy of parameters that may be shown: values of secret ones replaced by [`REDACTED`].
     pub fn masked(&self, parameters: &Object) -> Object {
         let mut shown = parameters.clone();
         for name in &self.parameters.secret {
             if let Some(value) = shown.get_mut(name) {
-                *value = Value::String("[redacted]".to_owned());
+                *value = Value::String(REDACTED.to_owned());
             }
         }
         shown
