@@ -125,7 +125,7 @@ struct Place {
 pub(super) fn label(task: &TaskRef) -> String {
     let visit = match task.visit {
         0 | 1 => String::new(),
-        visit => format!(":{visit}"),
+        visit => format!("#{visit}"),
     };
     match task.item {
         Some(item) => format!("{}{visit}[{item}]", task.name),
