@@ -3,6 +3,8 @@
 /// Replaces ids, times, durations, hashes and columns' padding by their names.
 pub(crate) fn filters() -> Vec<(&'static str, &'static str)> {
     vec![
+        // The name of a folder of logs may look like anything, also like a time.
+        (r"/logs/[0-9a-z]{2}/", "/logs/"),
         (r"\b(exec|evt|enf|inq)_[0-9a-z]{26}\b", "[$1]"),
         (r"\(in [0-9dhms.]+\)", "(in [left])"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[time]"),
@@ -12,7 +14,6 @@ pub(crate) fn filters() -> Vec<(&'static str, &'static str)> {
         (r"\b(pid|pid_start_time)=\d+", "$1=[number]"),
         (r"_ms=\d+", "_ms=[number]"),
         (r"/[^ ]*/(data|packs)/", "[$1]/"),
-        (r"/logs/[0-9a-z]{2}/", "/logs/"),
         (r" {2,}", "  "),
         (r" +\n", "\n"),
     ]

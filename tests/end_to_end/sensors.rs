@@ -171,6 +171,31 @@ fn a_webhook_takes_what_is_signed_and_small_enough() {
 }
 
 #[test]
+fn a_webhook_that_a_run_waits_for_is_there_once_the_run_is_acknowledged() {
+    let site = Site::new();
+    site.pack_file("t/pack.yaml", "ref: t\nversion: 1.0.0\n");
+    for number in 0..20 {
+        let wait =
+            format!("wait_for: {{ trigger: core.webhook, parameters: {{ path: call-{number} }} }}");
+        site.pack_file(
+            &format!("t/workflows/called_{number}.yaml"),
+            &format!("ref: t.called_{number}\ntasks:\n  call: {{ {wait} }}\n"),
+        );
+    }
+    let _engine = site.up();
+    for number in 0..20 {
+        let what = json!({"action": format!("t.called_{number}")});
+        let run = site.post("/api/v1/executions", &what);
+        assert!(run.status < 300, "{}", run.text());
+        let hook = format!("/api/v1/hooks/call-{number}");
+        let called = site.http("POST", &hook, &[], b"");
+        assert_eq!(called.status, 202, "{number}: {}", called.text());
+        let run = run.json()["id"].as_str().expect("an id").to_owned();
+        assert_eq!(site.ended(&run)["status"], "completed");
+    }
+}
+
+#[test]
 fn files_and_lines_of_processes_are_events() {
     let site = Site::new();
     let inbox = site.path().join("inbox");

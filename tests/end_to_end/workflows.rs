@@ -66,6 +66,30 @@ fn a_run_goes_on_after_a_crash_with_the_files_that_it_started_with() {
 }
 
 #[test]
+fn runs_that_fail_as_they_begin_are_recorded_and_tried_again() {
+    let site = site();
+    let child = "ref: t.child\nvars: { bag: {} }\ntasks:\n  a: { when: '{{ vars.bag.x.y }}', action: t.hi }\n";
+    site.pack_file("t/workflows/child.yaml", child);
+    let above = "ref: t.above\ntasks:\n  first: { action: t.hi }\n  sub: { needs: [first], action: t.child, retry: { max_attempts: 3, delay: 1ms } }\n";
+    site.pack_file("t/workflows/above.yaml", above);
+    let engine = site.up();
+    let id = site.ok(["run", "t.above", "--detach"]);
+    let ended = site.ended(id.trim());
+    assert_eq!(ended["status"], "failed", "{ended}");
+    let children = site.json(["execution", "list", "--all", "--action", "t.child"]);
+    let [child] = children["items"].as_array().map_or(&[][..], Vec::as_slice) else {
+        panic!("{children}")
+    };
+    assert_eq!(
+        (&child["status"], &child["attempt"]),
+        (&json!("failed"), &json!(3)),
+        "{child}"
+    );
+    assert_eq!(engine.stop().0, 0);
+    site.ok(["doctor", "--check"]);
+}
+
+#[test]
 fn eight_megabytes_pass_through_three_tasks() {
     let site = site();
     site.pack_file("t/pack.yaml", "ref: t\nversion: 1.0.0\n");

@@ -170,7 +170,8 @@ impl Controller {
 
     async fn clear(&self, scope: &str) -> Result<(), Trouble> {
         let scope: Scope = scope.parse()?;
-        Ok(controller::clear(&self.broker, CLIENT, &self.topics, &scope, None).await?)
+        controller::clear(&self.broker, CLIENT, &self.topics, &scope, None).await?;
+        Ok(())
     }
 }
 

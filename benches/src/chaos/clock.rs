@@ -327,7 +327,6 @@ impl Life {
             trigger,
             kind: case.kind,
             parameters,
-            rules: Vec::new(),
         }]);
         timers.tick(clock.now()).await;
         Ok(Self { timers, store })

@@ -83,15 +83,19 @@ impl Mqtt {
         let telemetry = Arc::new(Telemetry::new(identity.clone(), topics.clone(), clock));
         bus.subscribe(telemetry.clone());
         let sources =
-            (!data.is_temporary()).then(|| Sources::of(data.path(), identity.source.clone()));
-        let predecessors = sources.as_ref().map(Sources::take_over).unwrap_or_default();
+            (!data.is_temporary()).then(|| Sources::take_over(data.path(), &identity.source));
+        // Engines in containers may all have the same host and process id.
+        let client_id = client_id.unwrap_or_else(|| {
+            let instance: String = data.instance().chars().take(8).collect();
+            format!("camshaft-{}-{instance}", identity.source)
+        });
         Ok(Some(Self {
             settings: Settings {
                 broker,
                 client_id,
                 topics,
                 identity,
-                predecessors,
+                predecessors: sources.as_ref().map(Sources::earlier).unwrap_or_default(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 notes: (!data.is_temporary()).then(|| Arc::new(Owed::of(data.path())) as Arc<_>),
             },
@@ -124,7 +128,7 @@ impl Mqtt {
         let listener: Listener = Arc::new(move |link| {
             // The first that a connection says is that those before us are gone.
             if let (Link::Up, Some(sources)) = (link, &sources) {
-                sources.keep(&[]);
+                sources.cleared();
             }
             listener(link);
         });
@@ -183,42 +187,66 @@ fn local(address: std::net::SocketAddr) -> std::net::IpAddr {
 }
 
 /// By which names the engines of a data directory have been known to brokers: each leaves a retained word
-/// about its presence, which its successor clears.
+/// about its presence, which its successors clear. Two of them do: the first may be cut off before the
+/// broker has heard it, and the broker may tell of a lost engine's end only after it was cleared.
 #[derive(Clone)]
 struct Sources {
     file: PathBuf,
     own: String,
+    /// Those that no successor has cleared yet, and those that one has.
+    earlier: Vec<(Cleared, String)>,
 }
 
+/// Whether the word of an engine was cleared by a successor already.
+type Cleared = bool;
+
+/// How one that was cleared is marked in the file.
+const CLEARED_MARK: char = '~';
+
 impl Sources {
-    fn of(data_dir: &Path, own: String) -> Self {
+    /// Takes over from those before this one, which is noted beside them.
+    fn take_over(data_dir: &Path, own: &str) -> Self {
         let file = data_dir.join("mqtt.sources");
-        Self { file, own }
+        let noted = std::fs::read_to_string(&file).unwrap_or_default();
+        let read = |line: &str| match line.strip_prefix(CLEARED_MARK) {
+            Some(name) => (true, name.to_owned()),
+            None => (false, line.to_owned()),
+        };
+        let earlier = noted.lines().map(read).filter(|(_, name)| name != own);
+        let this = Self {
+            file,
+            own: own.to_owned(),
+            earlier: earlier.take(MAX_SOURCES).collect(),
+        };
+        this.keep(this.earlier.clone());
+        this
     }
 
-    /// Those before this one, which is noted beside them until a broker has been told.
-    fn take_over(&self) -> Vec<String> {
-        let noted = std::fs::read_to_string(&self.file).unwrap_or_default();
-        let earlier = noted.lines().filter(|line| *line != self.own);
-        let earlier: Vec<String> = earlier.take(MAX_SOURCES).map(str::to_owned).collect();
-        self.keep(&earlier);
-        earlier
+    fn earlier(&self) -> Vec<String> {
+        self.earlier.iter().map(|(_, name)| name.clone()).collect()
+    }
+
+    /// This one has asked a broker to clear them.
+    fn cleared(&self) {
+        let once = self.earlier.iter().filter(|(cleared, _)| !cleared);
+        self.keep(once.map(|(_, name)| (true, name.clone())).collect());
     }
 
     /// Notes this one and these. If that fails, a word stays with the broker, and nothing else.
-    fn keep(&self, earlier: &[String]) {
-        let lines: Vec<&str> = [&self.own]
-            .into_iter()
-            .chain(earlier)
-            .map(String::as_str)
-            .collect();
-        if let Err(error) = std::fs::write(&self.file, lines.join("\n") + "\n") {
+    fn keep(&self, earlier: Vec<(Cleared, String)>) {
+        let line = |(cleared, name): (Cleared, String)| {
+            let mark = cleared.then_some(CLEARED_MARK);
+            mark.into_iter().chain(name.chars()).chain(['\n']).collect()
+        };
+        let own = [(false, self.own.clone())];
+        let lines: Vec<String> = own.into_iter().chain(earlier).map(line).collect();
+        if let Err(error) = std::fs::write(&self.file, lines.concat()) {
             tracing::debug!(%error, file = %self.file.display(), "it cannot be noted by what name brokers know this engine");
         }
     }
 }
 
-/// The file of what the broker has still to forget.
+/// The file of what was decided here otherwise than by the broker.
 struct Owed(PathBuf);
 
 impl Owed {
@@ -233,8 +261,12 @@ impl Notes for Owed {
     }
 
     fn write(&self, text: &str) {
-        if let Err(error) = std::fs::write(&self.0, text) {
-            tracing::warn!(%error, file = %self.0.display(), "constraints that have ended may come back with the broker after a restart");
+        // Beside it first, so that a crash leaves the old text or the new one, whole.
+        let beside = self.0.with_extension("new");
+        let written =
+            std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, &self.0));
+        if let Err(error) = written {
+            tracing::warn!(%error, file = %self.0.display(), "constraints that were ended or replaced here may come back with the broker after a restart");
         }
     }
 }
@@ -326,4 +358,38 @@ pub fn log() -> Listener {
             tracing::warn!("{reason}; tried again in {}", duration::display(*after));
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_successors_clear_what_an_engine_has_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let start = |own| Sources::take_over(folder.path(), own);
+        assert!(start("h-1").earlier().is_empty());
+        // It never reaches a broker.
+        assert_eq!(start("h-2").earlier(), ["h-1"]);
+        let third = start("h-3");
+        assert_eq!(third.earlier(), ["h-2", "h-1"]);
+        third.cleared();
+        third.cleared();
+        let fourth = start("h-1");
+        assert_eq!(fourth.earlier(), ["h-3", "h-2"], "and not itself");
+        fourth.cleared();
+        assert_eq!(start("h-5").earlier(), ["h-1", "h-3"]);
+    }
+
+    #[test]
+    fn no_more_than_some_are_noted() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..=2 * MAX_SOURCES {
+            Sources::take_over(folder.path(), &format!("h-{number}"));
+        }
+        assert_eq!(
+            Sources::take_over(folder.path(), "h").earlier().len(),
+            MAX_SOURCES
+        );
+    }
 }

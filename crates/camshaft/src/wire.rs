@@ -307,6 +307,7 @@ impl System {
     pub async fn stop(mut self, grace: Duration) {
         self.engine.drain();
         let _ = self.stop.send(true);
+        self.engine.detach_sensors();
         tokio::join!(self.sensors.shutdown(), self.mqtt_sensors.shutdown());
         self.worker.shutdown(grace).await;
         for task in std::mem::take(&mut self.loops) {
@@ -335,6 +336,7 @@ impl Drop for System {
         for task in &self.loops {
             task.abort();
         }
+        self.engine.detach_sensors();
         self.mqtt_sensors.cut_off();
         if let Some(mqtt) = &self.mqtt {
             mqtt.cut_off();

@@ -1,5 +1,6 @@
 //! What a decision consists of: changes to be stored together, and what happens once they are.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use camshaft_model::definition::Pack;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use crate::constraint::RateMoved;
 use crate::state::Live;
+use crate::uncertain::Receipt;
 
 /// What is performed after the commit, by the driver.
 #[derive(Debug)]
@@ -23,7 +25,7 @@ pub(crate) enum Effect {
     Cancel(AttemptKey, Duration),
     /// Note that the database has an event that is held.
     Held(EventId),
-    /// Look again at which sensors are wanted: a run waits for an event, or does so no more.
+    /// Look again at which sensors are wanted. The driver adds it where that has changed.
     Sensors,
     /// Take up definitions, which are recorded now.
     Definitions(Definitions),
@@ -45,8 +47,8 @@ pub(crate) enum Definitions {
 pub(crate) struct Unit {
     /// Events that are recorded. Guards: they come first.
     pub(crate) events: Vec<Arc<Event>>,
-    /// Executions that move, in order. Guards.
-    pub(crate) moved: Vec<Transition>,
+    /// Executions that move, in order. Guards. None of them is new in this unit.
+    moved: Vec<Transition>,
     /// Executions that are new. They are written as they stand at the end of the decision: one that
     /// was admitted at once is inserted as `running`.
     pub(crate) fresh: Vec<ExecutionId>,
@@ -64,9 +66,32 @@ pub(crate) struct Unit {
     pub(crate) shown: Vec<Arc<Execution>>,
     /// Limits of a rate that its starts moved on, in order.
     pub(crate) rates: Vec<RateMoved>,
+    /// Of what is new in it, if it may be refused.
+    pub(crate) receipts: Vec<Arc<Receipt>>,
 }
 
 impl Unit {
+    /// A unit in which an execution moves.
+    pub(crate) fn moving(transition: Transition) -> Self {
+        Self {
+            moved: vec![transition],
+            ..Self::default()
+        }
+    }
+
+    /// Records that an execution moves. One that is new in this unit has no row that could: it is written as
+    /// it stands in the end.
+    pub(crate) fn record_move(&mut self, transition: Transition) {
+        if !self.fresh.contains(&transition.execution()) {
+            self.moved.push(transition);
+        }
+    }
+
+    /// The executions that move, in order.
+    pub(crate) fn moved(&self) -> &[Transition] {
+        &self.moved
+    }
+
     /// Whether there is nothing to store and nothing to do.
     pub(crate) fn is_empty(&self) -> bool {
         self.events.is_empty()
@@ -91,9 +116,10 @@ impl Unit {
             ended,
             shown,
             rates,
+            receipts,
         } = later;
         self.events.extend(events);
-        self.moved.extend(moved);
+        moved.into_iter().for_each(|moved| self.record_move(moved));
         self.fresh.extend(fresh);
         self.changes.extend(changes);
         self.steps.extend(steps);
@@ -102,12 +128,16 @@ impl Unit {
         self.ended.extend(ended);
         self.shown.extend(shown);
         self.rates.extend(rates);
+        self.receipts.extend(receipts);
     }
 
-    /// Tells everybody how an execution stands once the unit is stored.
+    /// Tells everybody how an execution stands once the unit is stored. Of one that is new, it is told how it
+    /// stands in the end.
     pub(crate) fn tell(&mut self, live: &Live) {
-        self.notices
-            .push(Notice::Execution(Arc::new(live.record())));
+        if !self.fresh.contains(&live.spec.id) {
+            self.notices
+                .push(Notice::Execution(Arc::new(live.record())));
+        }
     }
 }
 
@@ -139,5 +169,20 @@ impl Decision {
     /// The place of that unit.
     pub(crate) fn place_of_fresh(&self, id: ExecutionId) -> Option<usize> {
         self.units.iter().position(|unit| unit.fresh.contains(&id))
+    }
+
+    /// An execution that is new in one unit and moves or ends in another, if there is one: it is written as
+    /// it stands at the end of the decision, and the other unit would not find it where it was. There is
+    /// never one.
+    pub(crate) fn torn(&self) -> Option<ExecutionId> {
+        let units = || self.units.iter().enumerate();
+        let fresh = units().flat_map(|(place, unit)| unit.fresh.iter().map(move |id| (*id, place)));
+        let fresh: HashMap<ExecutionId, usize> = fresh.collect();
+        units().find_map(|(place, unit)| {
+            let moved = unit.moved.iter().map(Transition::execution);
+            let ended = unit.ended.iter().map(|ended| ended.spec.id);
+            let mut touched = moved.chain(ended);
+            touched.find(|id| fresh.get(id).is_some_and(|new| *new != place))
+        })
     }
 }

@@ -1,21 +1,13 @@
 //! "Why?" always has an answer: why an event led to what it led to, why an execution is where it is.
 
 use camshaft_model::port::store::{EnforcementFilter, PageRequest};
-use camshaft_model::{
-    BlockedBy, ConstraintType, ErrorCode, EventId, Execution, ExecutionId, Origin, Status,
-    Timestamp,
-};
+use camshaft_model::{ErrorCode, EventId, Execution, ExecutionId, Origin, Status};
 
-use crate::constraint::Candidate;
 use crate::handle::{
     Blocker, ControlError, Engine, EventExplanation, ExecutionExplanation, unavailable,
 };
 use crate::rule::RuleTrial;
-use crate::state::{Live, State};
-use crate::workflow::{ActiveWork, Run};
 
-/// So many holders of what an execution waits for are named.
-const MAX_HOLDERS: usize = 20;
 /// So many enforcements of one event are read.
 const MAX_ENFORCEMENTS: u32 = 1_000;
 
@@ -79,7 +71,7 @@ impl Engine {
                 event.draft.trigger
             ),
         };
-        let held = self.core.read(|state| state.why_event_held(id));
+        let held = self.core.read(|state| state.why_event_held(id, now));
         let summary = match held {
             Some(held) if fired == 0 => held,
             Some(held) => format!("{summary} {held}"),
@@ -186,104 +178,5 @@ fn summary(execution: &Execution, blockers: &[Blocker], ahead: usize) -> String 
         Status::Cancelled => format!("It was cancelled: {error}."),
         Status::Abandoned => format!("It was given up: {error}."),
         Status::Skipped => format!("It was skipped: {error}."),
-    }
-}
-
-/// What a run of a workflow waits for; `held` says what holds a child now.
-fn outstanding(run: &Run, held: impl Fn(ExecutionId) -> Option<BlockedBy>) -> Vec<Blocker> {
-    let blocker = |text: String, holders: Vec<ExecutionId>, until: Option<Timestamp>| Blocker {
-        text,
-        holders,
-        until,
-    };
-    let mut found = Vec::new();
-    if run.is_paused() {
-        let text = "the run is paused: nothing new starts until it is resumed".to_owned();
-        found.push(blocker(text, vec![run.id()], None));
-    }
-    if let Some(at) = run.record.next_lap_at {
-        let text = format!("cycle {} begins at {at}", run.record.cycle + 1);
-        found.push(blocker(text, Vec::new(), Some(at)));
-    }
-    for active in run.active.values().take(MAX_HOLDERS) {
-        let (name, until) = (&active.record.task.name, active.record.until);
-        found.push(match &active.work {
-            ActiveWork::Child(id) => {
-                let text = match held(*id) {
-                    Some(BlockedBy::Constraint(held)) => format!("task '{name}' is held: {held}"),
-                    _ => format!("task '{name}' has not ended"),
-                };
-                blocker(text, vec![*id], None)
-            }
-            ActiveWork::Items(fan) => {
-                let (done, total) = (fan.fanout.done(), fan.results.len());
-                let mut running: Vec<_> = fan.running.values().copied().collect();
-                running.sort_unstable();
-                running.truncate(MAX_HOLDERS);
-                blocker(
-                    format!("task '{name}' has done {done} of {total} items"),
-                    running,
-                    None,
-                )
-            }
-            ActiveWork::Inquiry(inquiry) => blocker(
-                format!("task '{name}' asks {}: {}", inquiry.id, inquiry.prompt),
-                Vec::new(),
-                until,
-            ),
-            ActiveWork::Event(awaited) => blocker(
-                format!("task '{name}' waits for an event of {}", awaited.trigger()),
-                Vec::new(),
-                until,
-            ),
-        });
-    }
-    found
-}
-
-impl State {
-    /// Everything that an execution waits for, and how many go before it.
-    fn waits_for(&self, live: &Live, now: Timestamp) -> (Vec<Blocker>, usize) {
-        if let Some(run) = self.runs.get(&live.spec.id) {
-            let held = |child| self.held_now(self.live.get(&child)?, now);
-            return (outstanding(run, held), 0);
-        }
-        if live.state.status != Status::Requested {
-            return (Vec::new(), 0);
-        }
-        let reasons = self.blockers(live, now).into_iter();
-        let blockers = reasons.map(|reason| self.blocker(reason)).collect();
-        let ahead = self.waiting.ahead(&live.candidate, &live.place());
-        (blockers, ahead)
-    }
-
-    fn blocker(&self, reason: BlockedBy) -> Blocker {
-        let mut holders: Vec<ExecutionId> = match &reason {
-            BlockedBy::Slots { .. } => self.leases.iter().collect(),
-            BlockedBy::Resource { resource, .. } => {
-                let has = |candidate: &Candidate| candidate.facts.resources.contains_key(resource);
-                self.leases.of(has).collect()
-            }
-            BlockedBy::Constraint(held) if held.key.kind == ConstraintType::Concurrency => {
-                let scope = held.key.scope.matcher();
-                let is_in = |candidate: &Candidate| self.constraints.chooses(&scope, candidate);
-                self.leases.of(is_in).collect()
-            }
-            BlockedBy::Overlap { holder, .. } => vec![*holder],
-            BlockedBy::Paused { run } => vec![*run],
-            _ => Vec::new(),
-        };
-        holders.sort_unstable();
-        holders.truncate(MAX_HOLDERS);
-        let until = match &reason {
-            BlockedBy::NotBefore { until } => Some(*until),
-            BlockedBy::Constraint(held) => held.next_at.or(held.expires_at),
-            _ => None,
-        };
-        Blocker {
-            text: reason.to_string(),
-            holders,
-            until,
-        }
     }
 }

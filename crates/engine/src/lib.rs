@@ -21,6 +21,7 @@ pub mod simulation;
 mod state;
 mod token;
 pub mod trace;
+mod uncertain;
 mod workflow;
 
 pub use driver::{Recovered, Recovery};

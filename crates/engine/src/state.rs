@@ -14,17 +14,19 @@ use camshaft_model::definition::{Action, Catalog, Pack, Rule};
 use camshaft_model::port::clock::Entropy;
 use camshaft_model::port::dispatch::Capacity;
 use camshaft_model::{
-    AttemptKey, BlockedBy, Constraint, Execution, ExecutionId, ExecutionSpec, ExecutionState,
-    InquiryId, Object, Origin, Ref, RunRecord, Status, Timestamp,
+    AttemptKey, Execution, ExecutionId, ExecutionSpec, ExecutionState, InquiryId, Object, Origin,
+    Ref, RunRecord, Status, Timestamp,
 };
 
 use crate::apply::HeldEvents;
+use crate::catalog::{AwaitedSensor, RuleSensors};
 use crate::constraint::{
-    self, Candidate, Candidates, Constraints, Hold, Home, Leases, Place, Verdict, Waiting, World,
+    Candidate, Candidates, Constraints, Hold, Home, Leases, Place, Told, Waiting, World,
 };
 use crate::rule::RuleIndex;
 use crate::schedule::{self, Overlap};
 use crate::token::TokenSigner;
+use crate::uncertain::Uncertain;
 use crate::workflow::{Alarm, Kept, Programs, ResultCache, Run};
 
 /// What the engine is told at its start and does not change.
@@ -66,8 +68,8 @@ pub(crate) struct Live {
     pub(crate) lap: u32,
     /// What admission knows of it.
     pub(crate) candidate: Arc<Candidate>,
-    /// The constraint that the event log says to hold it.
-    pub(crate) told: Option<Arc<Constraint>>,
+    /// The last constraints that the event log says to hold it.
+    pub(crate) told: Told,
 }
 
 impl Live {
@@ -117,9 +119,28 @@ pub(crate) struct Untold {
     pub(crate) arrived: VecDeque<ExecutionId>,
     /// Classes that a constraint has just begun to hold, each from a place on.
     pub(crate) classes: VecDeque<(u64, Option<Place>)>,
+    /// Those of them that are to be gone through from their first member on, so that none is in line twice
+    /// for that.
+    whole: HashSet<u64>,
 }
 
 impl Untold {
+    /// A constraint has begun to hold a class.
+    pub(crate) fn class_is_held(&mut self, number: u64) {
+        if self.whole.insert(number) {
+            self.classes.push_back((number, None));
+        }
+    }
+
+    /// The next class, and from which of its members on.
+    pub(crate) fn next_class(&mut self) -> Option<(u64, Option<Place>)> {
+        let next = self.classes.pop_front()?;
+        if next.1.is_none() {
+            self.whole.remove(&next.0);
+        }
+        Some(next)
+    }
+
     /// Whether there is more to tell than one decision tells.
     fn has_rest(&self) -> bool {
         !self.classes.is_empty() || !self.arrived.is_empty()
@@ -133,6 +154,10 @@ pub(crate) struct State {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) rules: Arc<RuleIndex>,
     pub(crate) rule_overrides: BTreeMap<Ref, bool>,
+    /// What the enabled rules want of sensors.
+    pub(crate) rule_sensors: Arc<RuleSensors>,
+    /// Whether other sensors are wanted than when somebody last took them.
+    pub(crate) sensors_changed: bool,
     /// Every version of a pack that was loaded since the start, by hash.
     pub(crate) versions: HashMap<Arc<str>, Arc<Pack>>,
     pub(crate) capacity: Capacity,
@@ -152,6 +177,8 @@ pub(crate) struct State {
     /// What a constraint holds since the last decision and the event log does not say yet.
     pub(crate) untold: Untold,
     pub(crate) held_events: HeldEvents,
+    /// Executions whose unit may be refused.
+    pub(crate) uncertain: Uncertain,
     pub(crate) delayed: BTreeSet<(Timestamp, ExecutionId)>,
     /// Per rule that runs one at a time, its executions that are not terminal, oldest first. Only
     /// the first of them is ever in the queue.
@@ -160,8 +187,8 @@ pub(crate) struct State {
     pub(crate) runs: HashMap<ExecutionId, Run>,
     /// What runs of workflows look forward to.
     pub(crate) alarms: BTreeSet<(Timestamp, Alarm)>,
-    /// Which tasks wait for an event of a trigger.
-    pub(crate) awaited: BTreeMap<Ref, BTreeSet<(ExecutionId, usize)>>,
+    /// Which tasks wait for an event of a trigger, by the key of its sensor.
+    pub(crate) awaited: BTreeMap<Ref, BTreeMap<String, AwaitedSensor>>,
     /// Which task asked an open question.
     pub(crate) inquiries: HashMap<InquiryId, (ExecutionId, usize)>,
     /// Runs of workflows that have not begun, or wait for their next attempt, as they are recorded.
@@ -186,6 +213,8 @@ impl State {
             catalog: Arc::default(),
             rules: Arc::default(),
             rule_overrides: BTreeMap::new(),
+            rule_sensors: Arc::default(),
+            sensors_changed: false,
             versions: HashMap::new(),
             capacity: Capacity {
                 worker: worker.to_owned(),
@@ -204,6 +233,7 @@ impl State {
             waiting: Waiting::default(),
             untold: Untold::default(),
             held_events: HeldEvents::default(),
+            uncertain: Uncertain::default(),
             delayed: BTreeSet::new(),
             one_at_a_time: BTreeMap::new(),
             runs: HashMap::new(),
@@ -345,7 +375,7 @@ impl State {
             interruptions: 0,
             lap: 0,
             candidate,
-            told: None,
+            told: Told::default(),
         }
     }
 
@@ -426,48 +456,14 @@ impl State {
         None
     }
 
-    /// The first reason for which an execution that waits has not started.
-    pub(crate) fn blocked_by(&self, live: &Live, now: Timestamp) -> Option<BlockedBy> {
-        self.blockers(live, now).into_iter().next()
-    }
-
-    /// Every reason for which an execution that waits has not started.
-    pub(crate) fn blockers(&self, live: &Live, now: Timestamp) -> Vec<BlockedBy> {
-        let mut blockers: Vec<BlockedBy> = self.out_of_line(live).into_iter().collect();
-        let world = self.world(now);
-        if let Verdict::Held(blocked) = constraint::admit(&live.candidate, world) {
-            blockers.extend(blocked.iter().map(|blocked| blocked.told(&world)));
-        }
-        blockers
-    }
-
-    /// Why an execution that waits is not in line for its start yet.
-    fn out_of_line(&self, live: &Live) -> Option<BlockedBy> {
-        if let Some(until) = live.state.not_before {
-            return Some(BlockedBy::NotBefore { until });
-        }
-        if let Some(run) = self.paused_by(live) {
-            return Some(BlockedBy::Paused { run });
-        }
-        if let Some(rule) = &live.one_of
-            && let Some(holder) = self.one_at_a_time.get(rule).and_then(BTreeSet::first)
-            && *holder != live.spec.id
-        {
-            return Some(BlockedBy::Overlap {
-                rule: rule.clone(),
-                holder: *holder,
-            });
-        }
-        None
-    }
-
     /// When something is due that no command will announce.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         let delayed = self.delayed.first().map(|(at, _)| *at);
         let alarm = self.alarms.first().map(|(at, _)| *at);
         let constraint = self.constraints.next_expiry().into_iter();
         let constraint = constraint.chain(self.waiting.next_wake());
-        let has_rest = self.untold.has_rest() || self.held_events.has_next();
+        let has_rest =
+            self.untold.has_rest() || self.held_events.has_next() || self.uncertain.has_next();
         let rest = has_rest.then(Timestamp::default);
         delayed
             .into_iter()

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use camshaft_model::notice::{Loss, Losses, Notice, Publish, Subscriber};
+use camshaft_model::notice::{Notice, Publish, Sink, Sinks, Subscriber};
 use parking_lot::RwLock;
 
 /// See the module.
@@ -39,15 +39,16 @@ impl Bus {
     }
 }
 
-impl Losses for Bus {
-    fn losses(&self) -> Vec<Loss> {
-        let loss = |entry: &Entry| Loss {
-            sink: entry.subscriber.name().to_owned(),
+impl Sinks for Bus {
+    fn sinks(&self) -> Vec<Sink> {
+        let sink = |entry: &Entry| Sink {
+            name: entry.subscriber.name().to_owned(),
             panics: entry.panics.load(Ordering::Relaxed),
             dropped: entry.subscriber.dropped(),
             refused: entry.subscriber.refused(),
+            connection: entry.subscriber.connection(),
         };
-        self.subscribers.read().iter().map(loss).collect()
+        self.subscribers.read().iter().map(sink).collect()
     }
 }
 
@@ -122,10 +123,10 @@ mod tests {
         bus.publish(&notice);
         bus.publish(&notice);
         assert_eq!(counting.0.load(Ordering::Relaxed), 2);
-        let losses = bus.losses();
+        let losses = bus.sinks();
         let panics: Vec<_> = losses
             .iter()
-            .map(|loss| (&*loss.sink, loss.panics))
+            .map(|sink| (&*sink.name, sink.panics))
             .collect();
         assert_eq!(panics, [("panicking", 2), ("counting", 0)]);
     }

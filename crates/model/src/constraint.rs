@@ -4,6 +4,7 @@
 //! There is at most one constraint of each (scope, type), its [`ConstraintKey`]; a new one replaces it.
 //! The id is a label. All constraints that an execution falls under hold together.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,6 +14,8 @@ use serde_json::{Value, json};
 
 use crate::{Object, Scope, ScopeKind, Timestamp, duration};
 
+/// The most constraints that may be in force at once.
+pub const MAX_CONSTRAINTS: usize = 10_000;
 /// The highest limit of concurrency.
 pub const MAX_CONCURRENCY: u32 = 1_000_000;
 /// The most starts that a burst may have.
@@ -95,7 +98,7 @@ pub enum ConstraintError {
     Rate(String),
     /// It is no time to live.
     #[error(
-        "'{0}' is not a time to live: write more than 0 seconds, such as 300, 5m or 1h30m, and leave it out for a constraint that holds until it is cleared"
+        "'{0}' is not a time to live: write more than 0 seconds and at most 100 years, such as 300, 5m, 1h30m or 7d, and leave it out for a constraint that holds until it is cleared"
     )]
     Ttl(String),
     /// It is no instant.
@@ -126,9 +129,13 @@ impl Rate {
         Duration::from_micros(self.interval_micros)
     }
 
-    /// As it was written.
-    pub fn as_str(&self) -> &str {
-        &self.text
+    /// For people: with its unit, also if it was left out.
+    fn with_unit(&self) -> Cow<'_, str> {
+        if self.text.contains('/') {
+            Cow::Borrowed(&self.text)
+        } else {
+            Cow::Owned(format!("{}/s", self.text))
+        }
     }
 
     /// As it is on the wire: a text with its unit, or a number of starts a second.
@@ -319,10 +326,10 @@ impl fmt::Display for Terms {
             Self::Pause => f.write_str("pause"),
             Self::Concurrency { limit } => write!(f, "at most {limit} at once"),
             Self::RateLimit { rate, burst } if *burst == rate.default_burst() => {
-                write!(f, "at most {}", rate.as_str())
+                write!(f, "at most {}", rate.with_unit())
             }
             Self::RateLimit { rate, burst } => {
-                write!(f, "at most {}, {burst} at once", rate.as_str())
+                write!(f, "at most {}, {burst} at once", rate.with_unit())
             }
             Self::EventPause { drop: false } => f.write_str("pause of events"),
             Self::EventPause { drop: true } => f.write_str("pause of events, which are dropped"),
@@ -587,6 +594,8 @@ mod tests {
             assert_eq!(terms.params(), params);
         }
         let read = |params| Terms::read(ConstraintType::RateLimit, &params).unwrap();
+        assert_eq!(read(json!({ "rate": 5 })).to_string(), "at most 5/s");
+        assert_eq!(read(json!({ "rate": "10/m" })).to_string(), "at most 10/m");
         for text in ["2.50", " 2.5 ", "02.5"] {
             assert_eq!(read(json!({ "rate": text })), read(json!({ "rate": 2.5 })));
         }

@@ -24,7 +24,8 @@ pub mod timestamp;
 pub mod trace_context;
 
 pub use constraint::{
-    Constraint, ConstraintChange, ConstraintError, ConstraintKey, ConstraintType, Rate, Terms, Via,
+    Constraint, ConstraintChange, ConstraintError, ConstraintKey, ConstraintType, MAX_CONSTRAINTS,
+    Rate, Terms, Via,
 };
 pub use enforcement::{Enforcement, EnforcementOutcome};
 pub use error_code::ErrorCode;

@@ -1,5 +1,7 @@
 //! What the engine tells everybody after a commit: the message that travels on the in-process bus.
 
+use serde::Serialize;
+
 use crate::{Constraint, ConstraintChange, Enforcement, Event, Execution, StepEvent, Timestamp};
 
 /// Something that has been committed. Never about what may yet fail.
@@ -42,25 +44,45 @@ pub trait Subscriber: Send + Sync {
     fn refused(&self) -> u64 {
         0
     }
+
+    /// How its connection to something outside is, if it keeps one up.
+    fn connection(&self) -> Option<Connection> {
+        None
+    }
 }
 
-/// What telemetry has lost.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loss {
-    /// The subscriber.
-    pub sink: String,
+/// How a connection that is kept up is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Connection {
+    /// Where to, without what is secret.
+    pub to: String,
+    /// Whether it is there.
+    pub up: bool,
+    /// Since when that is so.
+    pub since: Timestamp,
+    /// Why it is not there, if that is known.
+    pub problem: Option<String>,
+}
+
+/// How a subscriber fares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Sink {
+    /// The name of the subscriber.
+    pub name: String,
     /// How often it panicked over a notice.
     pub panics: u64,
     /// See [`Subscriber::dropped`].
     pub dropped: u64,
     /// See [`Subscriber::refused`].
     pub refused: u64,
+    /// See [`Subscriber::connection`].
+    pub connection: Option<Connection>,
 }
 
-/// Whoever knows what every sink has lost.
-pub trait Losses: Send + Sync {
-    /// One entry for each sink.
-    fn losses(&self) -> Vec<Loss>;
+/// Whoever knows every sink.
+pub trait Sinks: Send + Sync {
+    /// One entry for each.
+    fn sinks(&self) -> Vec<Sink>;
 }
 
 /// The publisher's side of the bus.

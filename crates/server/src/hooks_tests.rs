@@ -10,7 +10,6 @@ fn spec(parameters: Value) -> SensorSpec {
         trigger: "core.webhook".parse().unwrap(),
         kind: TriggerKind::Webhook,
         parameters,
-        rules: Vec::new(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use camshaft_engine::Engine;
 use camshaft_model::Timestamp;
+use camshaft_model::notice::Sinks;
 use serde::Serialize;
 
 use crate::auth::Operators;
@@ -40,7 +41,7 @@ pub struct ServerConfig {
     pub named_tokens: Vec<NamedToken>,
     /// The folder of the logs of attempts.
     pub logs_dir: PathBuf,
-    /// What `GET /api/v1/info` answers.
+    /// What `GET /api/v1/info` answers, beside the sinks.
     pub info: Info,
 }
 
@@ -79,18 +80,20 @@ pub struct Parts {
     pub(crate) engine: Engine,
     pub(crate) packs: Arc<dyn PackService>,
     pub(crate) feed: Arc<Feed>,
+    pub(crate) sinks: Arc<dyn Sinks>,
     pub(crate) metrics: Option<Metrics>,
     pub(crate) operators: Operators,
     pub(crate) config: ServerConfig,
 }
 
 impl Api {
-    /// The state behind the routes. `feed` must be subscribed to the bus that the engine publishes on;
-    /// without `metrics` there are none.
+    /// The state behind the routes. `feed` must be subscribed to the bus that the engine publishes on,
+    /// which is `sinks` as well; without `metrics` there are none.
     pub fn new(
         engine: Engine,
         packs: Arc<dyn PackService>,
         feed: Arc<Feed>,
+        sinks: Arc<dyn Sinks>,
         metrics: Option<Metrics>,
         config: ServerConfig,
     ) -> Self {
@@ -99,6 +102,7 @@ impl Api {
             engine,
             packs,
             feed,
+            sinks,
             metrics,
             operators,
             config,

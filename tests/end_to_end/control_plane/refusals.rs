@@ -80,6 +80,14 @@ fn what_makes_no_sense_ends_with_two() {
             &["pause", "task:a", "--events"],
             "events cannot be paused on 'task:a'",
         ),
+        (
+            &["pause", "task:a", "--starts", "--events"],
+            "events cannot be paused on 'task:a'",
+        ),
+        (
+            &["pause", "task:a", "--starts", "--events", "--via", "mqtt"],
+            "events cannot be paused on 'task:a'",
+        ),
         (&["pause", "--drop"], "--events"),
         (&["resume", "--all", "--events"], "cannot be used with"),
         (&["pause", "--host", "broker"], "add --via mqtt"),
@@ -197,6 +205,9 @@ fn the_api_refuses_the_same_and_names_the_code() {
             "{path} {body}"
         );
     }
+    let of_events = br#"{"scope": "task:a", "type": "event_pause"}"#;
+    let tried = site.http("POST", "/api/v1/constraints/preview", &[], of_events);
+    assert_eq!(tried.refusal(), (422, "invalid_constraint".to_owned()));
     let delete = |path: &str| site.http("DELETE", &format!("/api/v1/constraints/{path}"), &[], b"");
     assert_eq!(delete("global").refusal().0, 400);
     assert_eq!(
@@ -226,5 +237,35 @@ fn a_scope_with_any_character_goes_through_a_path() {
         site.http("DELETE", "/api/v1/constraints/global?all", &[], b"")
             .status,
         200
+    );
+}
+
+#[test]
+fn what_nothing_falls_under_and_what_was_not_there_to_end_is_said() {
+    let site = site();
+    let _engine = site.up();
+    let said = |arguments: &[&str]| {
+        let output = site.run(arguments.iter().copied());
+        assert!(output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stderr).expect("UTF-8")
+    };
+    let text = said(&["pause", "action:say"]);
+    assert!(
+        text.contains("Nothing falls under action:say") && text.contains("action:billing.say"),
+        "{text}"
+    );
+    assert_eq!(said(&["pause", "action:t.say"]), "");
+    assert_eq!(said(&["pause", "action:s*"]), "");
+    said(&["pause", "--events"]);
+    let text = said(&["resume"]);
+    assert!(
+        text.contains("No pause was in force on global, only event_pause"),
+        "{text}"
+    );
+    said(&["resume", "--events"]);
+    let text = said(&["resume"]);
+    assert!(
+        text.contains("camshaft constraint list shows what is"),
+        "{text}"
     );
 }

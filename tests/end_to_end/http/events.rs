@@ -93,6 +93,40 @@ fn one_bad_event_of_a_list_does_not_spoil_the_others() {
 }
 
 #[test]
+fn a_long_list_is_answered_in_its_order() {
+    let site = site();
+    let _engine = site.up();
+    let event = |n: usize| {
+        let trigger = if n % 100 == 99 { "t.og" } else { "t.any" };
+        json!({"trigger": trigger, "payload": {"n": n}, "dedup_key": format!("{n}")})
+    };
+    let list: Vec<Value> = (0..1_000).map(event).collect();
+    let answers = [(); 2].map(|()| post(&site, "application/json", &json!(list)).json());
+    let [first, again] = answers.each_ref().map(|answer| {
+        let results = answer["results"].as_array().expect("results");
+        assert_eq!(results.len(), list.len());
+        results
+    });
+    let mut before = String::new();
+    for (n, (first, again)) in first.iter().zip(again).enumerate() {
+        if n % 100 == 99 {
+            assert_eq!(first["problem"]["code"], "invalid_request", "{first}");
+            continue;
+        }
+        let id = text(first, "event").to_owned();
+        assert!(id > before, "{n}: ids rise in the order of the list");
+        assert_eq!(
+            (&first["duplicate"], &again["duplicate"]),
+            (&json!(false), &json!(true))
+        );
+        assert_eq!(first["event"], again["event"], "{n}");
+        before = id;
+    }
+    let last = site.get(&format!("/api/v1/events/{before}"));
+    assert_eq!(last["payload"], json!({"n": 998}));
+}
+
+#[test]
 fn an_event_that_is_sent_again_is_the_same_event() {
     let site = site();
     let _engine = site.up();

@@ -31,29 +31,147 @@ fn retained(port: u16) -> Vec<String> {
 }
 
 #[test]
-fn what_is_cleared_here_or_expires_is_forgotten_there() {
+fn what_is_cleared_here_is_over_there_and_what_expires_needs_no_word() {
     let (site, broker) = (Site::new(), Mosquitto::start());
     let port = broker.port;
     let mut engine = connected(&site, port);
+    let mut ear = Ear::to(port, "cascade/constraints/#");
     retain(port, GLOBAL, PAUSE);
     engine.wait_for("pause-global");
-    assert_eq!(retained(port), [format!("1 {GLOBAL} {PAUSE}")]);
-    let mut ear = Ear::to(port, GLOBAL);
-    assert_eq!(ear.next(), format!("1 {GLOBAL} {PAUSE}"));
+    // One topic retains one message: the engine keeps it where that of its type is.
+    ear.wait_for(&["0 cascade/constraints/global/~pause {", r#""kept": true"#]);
     site.ok(["resume"]);
-    assert_eq!(ear.next(), format!("0 {GLOBAL} "));
-    assert_eq!(retained(port), Vec::<String>::new());
+    ear.wait_for(&[&format!("0 {GLOBAL} {}", PAUSE.replace("null", "1.0"))]);
+    assert_eq!(in_force(&site), Vec::<String>::new());
     let port_text = port.to_string();
     site.ok(["pause", "--ttl", "1", "--via", "mqtt", "--port", &port_text]);
     engine.wait_for("global: pause for");
     let id = site.request(["core.noop"]);
     engine.wait_for("global: pause expired");
     assert_eq!(site.ended(&id)["status"], "completed");
-    ear.next();
-    assert_eq!(ear.next(), format!("0 {GLOBAL} "));
     assert_eq!(in_force(&site), Vec::<String>::new());
+    let kept = retained(port);
+    assert_eq!(kept.len(), 2, "{kept:?}");
+    assert!(kept.iter().all(|line| !line.contains(": 1.0}")), "{kept:?}");
     assert_eq!(engine.stop().0, 0);
-    assert_eq!(retained(port), Vec::<String>::new());
+}
+
+#[test]
+fn engines_on_one_broker_leave_one_another_what_their_apis_set() {
+    let broker = Mosquitto::start();
+    let port = broker.port.to_string();
+    let sites = [Site::new(), Site::new()];
+    let mut engines = sites.each_ref().map(|site| connected(site, broker.port));
+    let via = |verb: &[&str]| {
+        let rest = ["--via", "mqtt", "--port", port.as_str()];
+        sites[0].ok(verb.iter().copied().chain(rest));
+    };
+    sites[0].ok(["set-limit", "--scope", "task:x", "--concurrency", "1"]);
+    via(&["pause", "task:x", "--ttl", "2"]);
+    for engine in &mut engines {
+        engine.wait_for("task:x: pause expired");
+    }
+    assert_eq!(in_force(&sites[0]), ["task:x concurrency"]);
+    // What an API puts in the place of a pause for all is of its engine alone.
+    via(&["pause", "task:y"]);
+    for engine in &mut engines {
+        engine.wait_for("pause-task:y");
+    }
+    sites[0].ok(["pause", "task:y", "--ttl", "1h"]);
+    let kept = retained(broker.port);
+    assert!(!kept.iter().any(|line| line.contains("1.0")), "{kept:?}");
+    assert_eq!(in_force(&sites[1]), ["task:y pause"]);
+    // Its end for all is said at the other engine, and leaves this one's.
+    sites[1].ok(["resume", "task:y"]);
+    let mut ear = Ear::to(broker.port, "cascade/constraints/task/y");
+    ear.wait_for(&[r#""expires_at": 1.0}"#]);
+    assert_eq!(in_force(&sites[1]), Vec::<String>::new());
+    assert_eq!(in_force(&sites[0]), ["task:x concurrency", "task:y pause"]);
+    for engine in engines {
+        assert_eq!(engine.stop().0, 0);
+    }
+}
+
+#[test]
+fn a_user_who_may_only_read_constraints_and_one_who_may_publish_nothing_else() {
+    let site = Site::new();
+    let folder = site.path().to_owned();
+    let file = |name: &str| folder.join(name).display().to_string();
+    std::fs::write(folder.join("password"), "secret\n").expect("written");
+    std::fs::write(folder.join("users"), "").expect("written");
+    for name in ["ada", "reader", "writer"] {
+        let made = Command::new("mosquitto_passwd")
+            .args(["-b", &file("users"), name, "secret"])
+            .output()
+            .expect("mosquitto_passwd starts; scripts/setup.sh installs it");
+        assert!(made.status.success(), "{made:?}");
+    }
+    let rights = "user ada\ntopic readwrite #\n\nuser reader\ntopic read cascade/constraints/#\n\nuser writer\ntopic readwrite cascade/constraints/#\n";
+    std::fs::write(folder.join("rights"), rights).expect("written");
+    let settings = format!(
+        "allow_anonymous false\npassword_file {}\nacl_file {}\nuser root\n",
+        file("users"),
+        file("rights")
+    );
+    let broker = Mosquitto::start_on(free_port(), &settings);
+    let (port, password) = (broker.port.to_string(), file("password"));
+    let pause = || {
+        let login = ["-u", "ada", "-P", "secret"];
+        let message = ["-r", "-t", GLOBAL, "-m", PAUSE];
+        super::broker::publish(broker.port, &[login.as_slice(), &message].concat());
+    };
+    let up = || {
+        let mut engine = site.up_with(
+            &[],
+            &[
+                ("CAMSHAFT__MQTT__HOST", "127.0.0.1"),
+                ("CAMSHAFT__MQTT__PORT", port.as_str()),
+                ("CAMSHAFT__MQTT__USER", "reader"),
+                ("CAMSHAFT__MQTT__PASSWORD__FILE", password.as_str()),
+            ],
+        );
+        engine.seen_or_wait(UP);
+        engine
+    };
+    pause();
+    let mut engine = up();
+    engine.seen_or_wait("pause-global");
+    // It cannot tell the broker, and what was decided here holds all the same.
+    site.ok(["resume"]);
+    engine.wait_for("global: pause cleared");
+    assert_eq!(engine.stop().0, 0);
+    let mut engine = up();
+    engine.seen_or_wait("within 2 s");
+    assert_eq!(in_force(&site), Vec::<String>::new());
+    pause();
+    engine.wait_for("pause-global");
+    let as_writer = |verb: &[&str]| {
+        let rest = [
+            "--via",
+            "mqtt",
+            "--port",
+            port.as_str(),
+            "--user",
+            "writer",
+            "--password-file",
+            password.as_str(),
+        ];
+        let done = site.run(verb.iter().copied().chain(rest));
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success(), "{said}");
+        said
+    };
+    as_writer(&["pause", "task:x"]);
+    engine.wait_for("pause-task:x");
+    assert_eq!(as_writer(&["resume", "task:x"]), "");
+    engine.wait_for("task:x: pause cleared");
+    // Nothing is retained there, which this user cannot be told.
+    let said = as_writer(&["resume", "task:z"]);
+    assert!(
+        said.contains("cascade/status/controller/camshaft-"),
+        "{said}"
+    );
+    assert_eq!(engine.stop().0, 0);
 }
 
 #[test]
@@ -74,7 +192,8 @@ fn what_is_cleared_while_the_broker_is_away_does_not_come_back_after_a_restart()
     let mut ear = Ear::to(port, GLOBAL);
     ear.next();
     let engine = connected(&site, port);
-    assert_eq!(ear.next(), format!("0 {GLOBAL} "));
+    let over = PAUSE.replace("null", "1.0");
+    assert_eq!(ear.next(), format!("0 {GLOBAL} {over}"));
     assert_eq!(in_force(&site), Vec::<String>::new());
     assert_eq!(site.done(["core.noop"])["status"], "completed");
     assert_eq!(engine.stop().0, 0);
@@ -141,7 +260,7 @@ fn the_command_line_publishes_what_clients_in_the_field_read() {
     let rated = message(&rated.expect("a message"));
     assert_eq!(rated["params"], serde_json::json!({ "rate": 5 }));
     via(&["resume", "task:rated", "--all"]);
-    engine.wait_for("task:rated: at most 5 cleared");
+    engine.wait_for("task:rated: at most 5/s cleared");
     via(&["resume", "task:noop", "--all"]);
     engine.wait_for("task:noop: at most 0 at once cleared");
     assert_eq!(site.done(["core.noop"])["status"], "completed");

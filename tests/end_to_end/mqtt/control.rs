@@ -88,14 +88,15 @@ fn what_is_retained_holds_before_anything_starts() {
     engine.wait_for("task:noop: pause cleared");
     let last = site.request(["core.noop"]);
     held(&mut engine, &last, "concurrency-task:noop");
+    let limits = "cascade/constraints/task/noop/~concurrency";
+    let mut ear = Ear::to(broker.port, limits);
     retain(broker.port, "cascade/constraints/task/noop", "");
     for id in [id, later, last] {
         assert_eq!(site.ended(&id)["status"], "completed");
     }
-    // The topic of the type is cleared with the scope, so that nothing brings the limit back.
-    let mut ear = Ear::to(broker.port, "cascade/constraints/#");
-    retain(broker.port, "cascade/constraints/end", "");
-    assert_eq!(ear.next(), "0 cascade/constraints/end ");
+    // It is over on the topic of its type as well, so that nothing brings the limit back.
+    let over = limit.replace("null", "1.0");
+    ear.wait_for(&[&format!("0 {limits} {over}")]);
     assert_eq!(engine.stop().0, 0);
 }
 

@@ -209,8 +209,22 @@ fn a_run_goes_on_while_the_broker_is_away_and_is_told_of_later() {
     let mut ear = Ear::to(port, "cascade/telemetry/#");
     let run = site.request(["t.wait"]);
     ear.wait_for(&[&run, "RUNNING"]);
+    let connection = || {
+        let about = site.get("/api/v1/info");
+        let sinks = about["sinks"].as_array().expect("sinks").iter();
+        let connections: Vec<_> = sinks.filter(|sink| !sink["connection"].is_null()).collect();
+        assert_eq!(connections.len(), 1, "{about}");
+        connections[0]["connection"].clone()
+    };
+    assert_eq!(connection()["up"], true);
     broker.kill();
     engine.wait_for("Engine disconnected");
+    assert_eq!(connection()["up"], false);
+    let status = site.ok(["status"]);
+    assert!(
+        status.contains(&format!(":{port}, not connected")),
+        "{status}"
+    );
     std::fs::write(&go, "").expect("written");
     assert_eq!(site.ended(&run)["status"], "completed");
     // Whoever wants to hear it must be there before the engine is back.

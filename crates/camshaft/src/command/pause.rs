@@ -15,13 +15,14 @@ use crate::exit::CliError;
 #[command(after_help = "\
 Examples:
   camshaft pause                                      everything
-  camshaft pause task:api_call --ttl 5m               one task, in whatever workflow, for five minutes
+  camshaft pause task:api_call --ttl 5m               one task, in any workflow, for five minutes
   camshaft pause 'action:billing.*' --reason audit    every action of a pack, until resumed
-  camshaft pause pack:billing --events                the rules on its triggers, which answer afterwards
+  camshaft pause pack:billing --events                the rules on its triggers, which answer later
 
-A scope is global, or project, pack, rule, action, workflow, task, runtime, worker or pod with a name or
-a pattern. A pause also holds what waits already, tasks and retries of runs that are under way included;
-it survives a restart of the engine. `camshaft execution pause RUN` holds one run instead.")]
+A scope is global, or project, pack, rule, action, workflow, task, runtime, worker or pod with a
+name or a pattern. A pause also holds what waits already, tasks and retries of runs that are under
+way included; it survives a restart of the engine. `camshaft execution pause RUN` holds one run
+instead.")]
 pub struct Pause {
     /// What to hold
     #[arg(value_name = "SCOPE", default_value = "global")]

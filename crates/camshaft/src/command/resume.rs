@@ -18,9 +18,9 @@ Examples:
   camshaft resume task:api_call
   camshaft resume task:api_call --all    its limits too
 
-The scope is the one that was paused: to resume task:api_call does not end a global pause, nor one of
-task:api_*. To resume what is not paused changes nothing. `camshaft execution resume RUN` is for a run
-that was paused by itself.")]
+The scope is the one that was paused: to resume task:api_call does not end a global pause, nor one
+of task:api_*. To resume what is not paused changes nothing. `camshaft execution resume RUN` is for
+a run that was paused by itself.")]
 pub struct Resume {
     /// What to let go on
     #[arg(value_name = "SCOPE", default_value = "global")]

@@ -18,9 +18,9 @@ Examples:
   camshaft set-limit --scope task:api_call --rate 10/m --ttl 1h --reason 'quota of the API'
   camshaft set-limit --scope runtime:python --concurrency 2 --rate 5/s
 
-Both together are two constraints, and both hold. A limit replaces the one of the same kind on the same
-scope; raising it starts at once what may start now, lowering it stops nothing that runs. 10/m starts one
-every six seconds. `camshaft constraint clear SCOPE TYPE` ends a limit.")]
+Both together are two constraints, and both hold. A limit replaces the one of the same kind on the
+same scope; raising it starts at once what may start now, lowering it stops nothing that runs. 10/m
+starts one every six seconds. `camshaft constraint clear SCOPE TYPE` ends a limit.")]
 pub struct SetLimit {
     /// What to limit: global, or a kind and a name or pattern such as task:api_call
     #[arg(long, value_name = "SCOPE")]

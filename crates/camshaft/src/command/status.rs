@@ -57,6 +57,29 @@ pub(super) fn component_rows(status: &Value) -> Vec<(&str, String)> {
         .collect()
 }
 
+/// The connections that the engine keeps up, one a line. It is ready without them.
+fn connection_rows(info: &Value) -> Vec<(&str, String)> {
+    let sinks = info.get("sinks").and_then(Value::as_array);
+    let connections = sinks.into_iter().flatten().filter_map(|sink| {
+        let name = text_at(sink, "/name");
+        sink.get("connection")
+            .filter(|connection| !connection.is_null())
+            .map(|connection| (name, connection))
+    });
+    connections
+        .map(|(name, connection)| {
+            let to = text_at(connection, "/to");
+            let since = instant_at(connection, "/since");
+            let how = match text_at(connection, "/problem").as_str() {
+                _ if connection["up"] == true => "connected".to_owned(),
+                "-" => "not connected".to_owned(),
+                problem => format!("not connected ({problem})"),
+            };
+            ("connection", format!("{name}: {to}, {how} since {since}"))
+        })
+        .collect()
+}
+
 /// Where the constraints are that are shown, and one more if there is one.
 pub(super) fn first_constraints() -> String {
     format!("/constraints?limit={}", MAX_CONSTRAINTS + 1)
@@ -110,6 +133,7 @@ fn render(status: &Value, style: Style) -> String {
         ),
     ];
     rows.extend(component_rows(status));
+    rows.extend(connection_rows(&status["info"]));
     rows.extend(constraint_rows(status));
     pairs(&rows, style)
 }
@@ -124,7 +148,10 @@ mod tests {
             "components": [{"component": "writer", "problem": null}, {"component": "core.file#1", "problem": "no such folder"}],
             "constraints": [{"scope": "global", "terms": "pause", "owner": "ada", "remaining_secs": null, "use": {"waiting": 3}}],
             "info": {"version": "0.1.0", "pid": 7, "data_dir": "/d", "started_at": "2026-11-21T01:28:29Z",
-                "worker": {"id": "local", "slots": 4, "runtimes": ["python", "shell"]}}});
+                "worker": {"id": "local", "slots": 4, "runtimes": ["python", "shell"]},
+                "sinks": [{"name": "otlp", "connection": null},
+                    {"name": "mqtt", "connection": {"to": "h:1883", "up": true, "since": "2026-11-21T01:28:30Z", "problem": null}},
+                    {"name": "mqtt", "connection": {"to": "h:1883", "up": false, "since": "2026-11-21T01:28:30Z", "problem": "refused"}}]}});
         insta::assert_snapshot!(render(&status, Style::default()), @r"
         ready       NO
         url         http://127.0.0.1:7410
@@ -135,6 +162,8 @@ mod tests {
         worker      local, 4 slots, python shell
         component   writer: ok
         component   core.file#1: no such folder
+        connection  mqtt: h:1883, connected since 2026-11-21T01:28:30.000Z
+        connection  mqtt: h:1883, not connected (refused) since 2026-11-21T01:28:30.000Z
         constraint  global: pause, set by ada, until it is cleared, 3 waiting
         ");
     }

@@ -207,7 +207,7 @@ pub struct Brokers {
     /// The one that it brings along: where, and who is let in.
     pub embedded: Option<(SocketAddr, Option<(String, String)>)>,
     /// The name by which a broker knows the engine.
-    pub client_id: String,
+    pub client_id: Option<String>,
     /// The topics.
     pub topics: Topics,
     /// Who tells of runs.
@@ -251,6 +251,19 @@ impl Config {
         if embedded.enabled && guests.is_none() && !is_loopback(embedded.listen.ip()) {
             problems.add("broker.listen", "whoever reaches the broker controls the engine: on an address that others reach it needs broker.user and broker.password".to_owned());
         }
+        if mqtt.host.is_none() {
+            for (key, is_set) in [
+                ("port", mqtt.port.is_some()),
+                ("user", mqtt.user.is_some()),
+                ("password", mqtt.password.is_some()),
+                ("tls", mqtt.tls != Tls::default()),
+            ] {
+                if is_set {
+                    let message = "it does nothing without mqtt.host".to_owned();
+                    problems.add(&format!("mqtt.{key}"), message);
+                }
+            }
+        }
         let remote = mqtt.host.as_ref().map(|host| {
             let tls = mqtt.tls.files(&mut problems);
             let standard = if tls.is_some() { TLS_PORT } else { PORT };
@@ -269,10 +282,7 @@ impl Config {
         let brokers = Brokers {
             remote,
             embedded: embedded.enabled.then_some((embedded.listen, guests)),
-            client_id: mqtt
-                .client_id
-                .clone()
-                .unwrap_or_else(|| format!("camshaft-{source}")),
+            client_id: mqtt.client_id.clone(),
             topics: Topics::new(&mqtt.prefix),
             identity: Identity {
                 org_id: first(&mqtt.org_id, "ORG_ID", &environment, DEFAULT_ORG),
@@ -410,7 +420,7 @@ mod tests {
             source.ends_with(&format!("-{}", std::process::id())),
             "{source}"
         );
-        assert_eq!(brokers.client_id, format!("camshaft-{source}"));
+        assert_eq!(brokers.client_id, None);
     }
 
     #[test]
@@ -460,6 +470,15 @@ mod tests {
             "broker.listen: whoever reaches the broker controls the engine",
         ] {
             assert!(problems.contains(problem), "{problem} is not in {problems}");
+        }
+        let (config, _) = read("mqtt: { port: 8883, user: u, tls: true }");
+        let problems = config.brokers(nothing).unwrap_err().to_string();
+        for key in ["port", "user", "tls"] {
+            let problem = format!("mqtt.{key}: it does nothing without mqtt.host");
+            assert!(
+                problems.contains(&problem),
+                "{problem} is not in {problems}"
+            );
         }
         let problems =
             read("mqtt: { prefix: 'a/#', port: 0, hots: h }\nbroker: { listen: here }\n").1;

@@ -245,6 +245,7 @@ fn api(
         system.engine().clone(),
         packs,
         feed,
+        system.bus().clone(),
         counted.map(|counted| Metrics::new(counted, system.bus().clone())),
         ServerConfig {
             listen: config.api.listen,

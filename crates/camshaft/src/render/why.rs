@@ -60,6 +60,11 @@ pub fn execution(explanation: &Value, now: Timestamp) -> String {
     if !blockers.is_empty() {
         text.push_str("\nWaits for\n");
     }
+    // A run waits for executions of its own, which hold nothing that others want.
+    let whose = match at("/status").as_str() {
+        "waiting" | "canceling" => "execution",
+        _ => "held by",
+    };
     for blocker in blockers {
         let _ = writeln!(text, "  - {}", text_at(blocker, "/text"));
         if blocker.get("until").is_some_and(|until| !until.is_null()) {
@@ -69,7 +74,7 @@ pub fn execution(explanation: &Value, now: Timestamp) -> String {
             };
             let _ = writeln!(text, "    until {}{left}", instant_at(blocker, "/until"));
         }
-        holders(&mut text, blocker);
+        holders(&mut text, blocker, whose);
     }
     match explanation.get("ahead").and_then(Value::as_u64) {
         Some(ahead) if ahead > 0 && !blockers.is_empty() => {
@@ -90,16 +95,19 @@ pub fn execution(explanation: &Value, now: Timestamp) -> String {
     escape::lines(&text).into_owned()
 }
 
-fn holders(text: &mut String, blocker: &Value) {
+fn holders(text: &mut String, blocker: &Value, whose: &str) {
     let holders = blocker
         .get("holders")
         .and_then(Value::as_array)
         .map_or(&[][..], Vec::as_slice);
     for holder in holders.iter().take(MAX_HOLDERS) {
-        let _ = writeln!(text, "    held by {}", plain(holder));
+        let _ = writeln!(text, "    {whose} {}", plain(holder));
     }
-    if holders.len() > MAX_HOLDERS {
-        let _ = writeln!(text, "    and {} more", holders.len() - MAX_HOLDERS);
+    let count = blocker.get("holder_count").and_then(Value::as_u64);
+    let count = count.unwrap_or(holders.len() as u64);
+    let more = count.saturating_sub(MAX_HOLDERS as u64);
+    if more > 0 {
+        let _ = writeln!(text, "    and {more} more");
     }
 }
 
@@ -209,13 +217,13 @@ mod tests {
 
     #[test]
     fn an_execution_that_waits_names_what_holds_it() {
-        let holders: Vec<String> = (1..=7).map(|n| format!("exec_{n}")).collect();
+        let holders: Vec<String> = (1..=20).map(|n| format!("exec_{n}")).collect();
         let explanation = json!({
             "execution": "exec_01", "action": "demo.greet", "status": "requested",
             "summary": "It waits for a slot.",
             "blockers": [
-                {"text": "All 2 slots are taken", "holders": holders, "until": null},
-                {"text": "Not before", "holders": [], "until": "2026-11-21T01:28:29.590000Z"}
+                {"text": "All 2 slots are taken", "holders": holders, "holder_count": 500, "until": null},
+                {"text": "Not before", "holders": [], "holder_count": 0, "until": "2026-11-21T01:28:29.590000Z"}
             ],
             "ahead": 3,
             "history": ["requested by rule demo.x on evt_01", "attempt 1 failed: [red]\u{1b}"]
@@ -232,7 +240,7 @@ mod tests {
             held by exec_3
             held by exec_4
             held by exec_5
-            and 2 more
+            and 495 more
           - Not before
             until 2026-11-21T01:28:29.590Z (in 5m)
           3 before it in the queue

@@ -1,20 +1,21 @@
 //! Admission: starting what may start, in order, until nothing more may.
 
 use camshaft_model::definition::Action;
-use camshaft_model::notice::Notice;
 use camshaft_model::port::dispatch::Job;
 use camshaft_model::port::store::Change;
 use camshaft_model::{
-    ExecutionId, ExecutionSpec, ExecutionState, Object, Status, StepEventDraft, StepEventType,
-    Timestamp, TraceContext, Transition,
+    BlockedBy, ExecutionId, ExecutionSpec, ExecutionState, HeldBy, Object, Status, StepEventDraft,
+    StepEventType, Timestamp, TraceContext, Transition,
 };
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::constraint::{self, Candidate, Hold, Place, Verdict};
+use crate::constraint::{self, Candidate, Hold, InForce, Place, Told, Verdict};
 use crate::decision::{Decision, Effect, Unit};
 use crate::hidden::text_of;
 use crate::state::{Context, Live, State};
+use crate::uncertain::PutOff;
 
 /// What no instant ends.
 const FOR_EVER: Timestamp = Timestamp::from_micros(i64::MAX);
@@ -27,9 +28,12 @@ impl State {
     pub(crate) fn admit(&mut self, context: &Context<'_>, decision: &mut Decision) {
         let now = context.now;
         if self.constraints.look(now) {
-            self.waiting.open_all();
+            self.ask_all_again(now);
         }
         self.waiting.wake(now);
+        let mut last_run = None;
+        // The units in which a run that is new has begun.
+        let mut begun = BTreeSet::new();
         while !self.draining && !self.gate_closed {
             let has_slot = self.leases.len() < self.capacity.slots as usize;
             let Some(class) = self.waiting.next(has_slot) else {
@@ -54,7 +58,30 @@ impl State {
                 continue;
             }
             if self.live.get(&id).is_some_and(|live| live.is_run()) {
+                let place = decision.place_of_fresh(id);
+                if self.is_uncertain(id, decision) && self.is_end_awaited() {
+                    self.uncertain.put_off(PutOff::Execution(id));
+                    continue;
+                }
+                // What it leads to may follow from what another run has just led to, and would be stored
+                // before that.
+                if place.is_some_and(|place| last_run.is_some_and(|last| place < last)) {
+                    self.uncertain.put_off_to_the_next(PutOff::Execution(id));
+                    continue;
+                }
+                // One that is new and waits for an end must not hear of one that another unit records: it
+                // would move there, and is not there before its own. So this is for the next decision, and so
+                // is what comes after it.
+                if begun.iter().any(|at| Some(*at) != place) && self.is_end_awaited() {
+                    self.uncertain.put_off_to_the_next(PutOff::Execution(id));
+                    break;
+                }
                 self.start_run(id, context, decision);
+                match place {
+                    Some(place) if self.runs.contains_key(&id) => drop(begun.insert(place)),
+                    Some(_) => {}
+                    None => last_run = decision.units.len().checked_sub(1),
+                }
             } else {
                 self.start(id, context, decision);
             }
@@ -71,16 +98,20 @@ impl State {
 
     /// Asks again about everything that is ready as far as anybody knows: something may hold it now.
     pub(crate) fn ask_again(&mut self, now: Timestamp) {
-        let ready = self.waiting.classes().filter(|class| {
-            let under = class.under();
-            under.is_none_or(|hold| self.waiting.is_open(hold))
-        });
+        let classes = self.waiting.classes();
+        let ready = classes.filter(|class| self.waiting.hold_of(class).is_none());
         let ready: Vec<Arc<Candidate>> = ready.map(|class| class.candidate.clone()).collect();
         for candidate in ready {
             if let Some((hold, again_at)) = self.held(&candidate, now) {
                 self.file(&candidate, hold, again_at);
             }
         }
+    }
+
+    /// Asks again about everything that waits.
+    pub(crate) fn ask_all_again(&mut self, now: Timestamp) {
+        self.waiting.open_all();
+        self.ask_again(now);
     }
 
     /// Asks about executions that have just got in line. While there is no slot nobody else does, and what
@@ -94,10 +125,12 @@ impl State {
                 continue;
             };
             let class = self.waiting.class(candidate.number);
-            if class.is_some_and(|class| class.under().is_none())
-                && let Some((hold, again_at)) = self.held(&candidate, now)
-            {
-                self.file(&candidate, hold, again_at);
+            if class.is_none_or(|class| self.waiting.hold_of(class).is_some()) {
+                continue;
+            }
+            match self.held(&candidate, now) {
+                Some((hold, again_at)) => self.file(&candidate, hold, again_at),
+                None => self.waiting.free(&candidate),
             }
         }
     }
@@ -115,12 +148,13 @@ impl State {
     }
 
     fn file(&mut self, candidate: &Candidate, hold: Hold, again_at: Option<Timestamp>) {
-        let class = self.waiting.class(candidate.number);
-        let is_new = class.is_none_or(|class| class.under() != Some(&hold));
-        if is_new && matches!(hold, Hold::Constraint(_)) {
-            self.untold.classes.push_back((candidate.number, None));
+        let constraint = match &hold {
+            Hold::Constraint(key) => self.constraints.get(key).map(|found| found.number),
+            Hold::Runtime(_) | Hold::Resource(..) => None,
+        };
+        for class in self.waiting.hold(candidate, hold, constraint, again_at) {
+            self.untold.class_is_held(class);
         }
-        self.waiting.hold(candidate, hold, again_at);
     }
 
     /// Writes into the event log what constraints have begun to hold.
@@ -130,7 +164,7 @@ impl State {
         self.ask_about(&held, context.now);
         let mut room = TOLD_AT_ONCE - held.len();
         while room > 0
-            && let Some((number, place)) = self.untold.classes.pop_front()
+            && let Some((number, place)) = self.untold.next_class()
         {
             let class = self.waiting.class(number);
             let members = class.into_iter().flat_map(|class| class.after(place));
@@ -144,40 +178,76 @@ impl State {
         }
         let mut told = Unit::default();
         for id in held {
-            if let Some(step) = self.tell_that_held(id, context) {
-                let unit = decision.unit_with_fresh(id);
-                unit.unwrap_or(&mut told).steps.push(step);
+            if decision.place_of_fresh(id).is_none() && self.uncertain.has(id) {
+                if self.constraints.len() > 0 {
+                    self.uncertain.put_off(PutOff::Execution(id));
+                }
+                continue;
             }
+            let Some((step, held_by)) = self.tell_that_held(id, context) else {
+                continue;
+            };
+            // One that is new is written as it stands.
+            if let Some(unit) = decision.unit_with_fresh(id) {
+                unit.steps.push(step);
+                continue;
+            }
+            told.changes.push(Change::PutHeldBy {
+                execution: id,
+                held_by: Box::new(held_by),
+            });
+            told.steps.push(step);
         }
         if !told.is_empty() {
             decision.units.push(told);
         }
     }
 
-    /// The line that says by which constraint an execution is held, if one does and no line says so yet.
-    fn tell_that_held(&mut self, id: ExecutionId, context: &Context<'_>) -> Option<StepEventDraft> {
-        let live = self.live.get(&id)?;
+    /// The constraint that holds an execution where it waits for its start.
+    fn held_in_line(&self, live: &Live) -> Option<&InForce> {
         let class = self.waiting.class(live.candidate.number)?;
-        let Some(Hold::Constraint(key)) = class.under() else {
-            return None;
-        };
-        let found = self.constraints.get(key)?;
-        let is_told = live.told.as_ref().is_some_and(|told| told.key() == *key);
-        if is_told || !class.has(&live.place()) {
+        match self.waiting.hold_of(class)? {
+            Hold::Constraint(key) if class.has(&live.place()) => self.constraints.get(key),
+            _ => None,
+        }
+    }
+
+    /// What the row of an execution says of what holds it: a constraint only if the event log says so too. A
+    /// restart goes by that.
+    pub(crate) fn recorded(&self, live: &Live, held: Option<BlockedBy>) -> Option<BlockedBy> {
+        let told = self
+            .held_in_line(live)
+            .filter(|found| live.told.has(found.number));
+        told.map(|found| BlockedBy::Constraint(Box::new(found.held_by(None))))
+            .or_else(|| held.filter(|held| !matches!(held, BlockedBy::Constraint(_))))
+    }
+
+    /// The line that says by which constraint an execution is held, if one does and no line says so yet.
+    fn tell_that_held(
+        &mut self,
+        id: ExecutionId,
+        context: &Context<'_>,
+    ) -> Option<(StepEventDraft, HeldBy)> {
+        let live = self.live.get(&id)?;
+        let found = self.held_in_line(live)?;
+        let number = found.number;
+        if live.told.has(number) {
+            // In the order in which its class was gone through, so that both forget the same ones.
+            self.live.get_mut(&id)?.told.note(number);
             return None;
         }
-        let constraint = found.constraint.clone();
         let held_by = found.held_by(None);
+        let key = &held_by.key;
         let payload = Object::from_iter([
             ("status".to_owned(), "blocked".into()),
             ("reason".to_owned(), held_by.to_string().into()),
-            ("constraint".to_owned(), held_by.id.into()),
+            ("constraint".to_owned(), held_by.id.as_str().into()),
             ("scope".to_owned(), key.scope.to_string().into()),
             ("type".to_owned(), key.kind.as_str().into()),
         ]);
         let step = live.step(StepEventType::TaskBlocked, payload, context);
-        self.live.get_mut(&id)?.told = Some(constraint);
-        Some(step)
+        self.live.get_mut(&id)?.told.note(number);
+        Some((step, held_by))
     }
 
     fn start(&mut self, id: ExecutionId, context: &Context<'_>, decision: &mut Decision) {
@@ -208,7 +278,7 @@ impl State {
         let Some(live) = self.live.get_mut(&id) else {
             return;
         };
-        live.told = None;
+        live.told = Told::default();
         let Some(live) = self.live.get(&id) else {
             return;
         };
@@ -219,12 +289,8 @@ impl State {
         let unit = match decision.unit_with_fresh(id) {
             Some(unit) => unit,
             None => {
-                let mut unit = Unit {
-                    moved: vec![transition],
-                    ..Unit::default()
-                };
-                unit.notices
-                    .push(Notice::Execution(Arc::new(live.record())));
+                let mut unit = Unit::moving(transition);
+                unit.tell(live);
                 decision.units.push(unit);
                 let last = decision.units.len() - 1;
                 &mut decision.units[last]

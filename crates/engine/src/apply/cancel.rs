@@ -1,8 +1,5 @@
 //! Cancelling an execution.
 
-use std::sync::Arc;
-
-use camshaft_model::notice::Notice;
 use camshaft_model::{
     ExecutionId, ExecutionState, Failure, FailureKind, Object, Status, StepEventType, Transition,
 };
@@ -68,16 +65,12 @@ impl State {
                 let key = live.key();
                 match Transition::new(id, &live.state, &[], state.clone()) {
                     Ok(transition) => {
-                        let mut unit = Unit {
-                            moved: vec![transition],
-                            ..Unit::default()
-                        };
+                        let mut unit = Unit::moving(transition);
                         unit.effects
                             .push(Effect::Cancel(key, self.settings.cancel_grace));
                         self.set_state(id, state);
                         if let Some(live) = self.live.get(&id) {
-                            unit.notices
-                                .push(Notice::Execution(Arc::new(live.record())));
+                            unit.tell(live);
                         }
                         decision.units.push(unit);
                     }

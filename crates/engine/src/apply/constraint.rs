@@ -5,9 +5,11 @@ use std::sync::Arc;
 use camshaft_model::notice::Notice;
 use camshaft_model::port::constraint::ControlRefused;
 use camshaft_model::port::store::Change;
-use camshaft_model::{Constraint, ConstraintChange, ConstraintKey, ConstraintType, Scope};
+use camshaft_model::{
+    Constraint, ConstraintChange, ConstraintKey, ConstraintType, MAX_CONSTRAINTS, Scope,
+};
 
-use crate::constraint::{Hold, MAX_CONSTRAINTS};
+use crate::constraint::Hold;
 use crate::decision::{Decision, Unit};
 use crate::state::{Context, State};
 
@@ -18,7 +20,7 @@ impl State {
     /// It is not valid, its time is over, or there are too many.
     pub(crate) fn set_constraint(
         &mut self,
-        constraint: Constraint,
+        mut constraint: Constraint,
         context: &Context<'_>,
     ) -> Result<Decision, ControlRefused> {
         constraint.check()?;
@@ -34,6 +36,8 @@ impl State {
             }
             _ => {}
         }
+        // Not when somebody asked for it: what was decided until now was decided without it.
+        constraint.set_at = context.now;
         let constraint = Arc::new(constraint);
         let change = Change::PutConstraint(Box::new((*constraint).clone()));
         let mut unit = Unit::default();
@@ -79,7 +83,15 @@ impl State {
         }
         if !unit.is_empty() {
             decision.units.push(unit);
+            self.ask_again(context.now);
         }
+    }
+
+    /// Ends them before anything else is decided.
+    pub(crate) fn end_expired(&mut self, context: &Context<'_>) -> Decision {
+        let mut decision = Decision::default();
+        self.expire_constraints(&mut decision, context);
+        decision
     }
 
     /// `false` if it is not in force.

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::tests::{Bench, action, started};
+use crate::constraint::Hold;
 use crate::decision::Decision;
 
 const ACTIONS: [&str; 3] = ["copy", "check", "gpu"];
@@ -33,7 +34,7 @@ pub(super) fn constraint(scope: &str, kind: &str, params: &Value, now: Timestamp
 }
 
 impl Bench {
-    fn of_three_actions(slots: u32) -> Self {
+    pub(super) fn of_three_actions(slots: u32) -> Self {
         let mut actions: Vec<_> = ACTIONS.iter().map(|name| action(name)).collect();
         actions[2].resources = [("gpu".to_owned(), 1)].into();
         actions
@@ -42,11 +43,11 @@ impl Bench {
         Self::new(slots, actions, Vec::new())
     }
 
-    fn set(&mut self, scope: &str, kind: &str, params: &Value) -> Decision {
+    pub(super) fn set(&mut self, scope: &str, kind: &str, params: &Value) -> Decision {
         self.set_for(scope, kind, params, None)
     }
 
-    fn set_for(
+    pub(super) fn set_for(
         &mut self,
         scope: &str,
         kind: &str,
@@ -59,20 +60,20 @@ impl Bench {
         set.unwrap_or_default()
     }
 
-    fn clear(&mut self, scope: &str, kind: Option<ConstraintType>) -> Decision {
+    pub(super) fn clear(&mut self, scope: &str, kind: Option<ConstraintType>) -> Decision {
         let scope = scope.parse().unwrap();
         self.apply(|state, context| state.clear_constraints(&scope, kind, context))
             .0
     }
 
     /// Lets time pass up to an instant that the engine asked to be woken at, or for so long.
-    fn pass(&mut self, ms: u64) -> Decision {
+    pub(super) fn pass(&mut self, ms: u64) -> Decision {
         self.now = self.now + Duration::from_millis(ms);
         self.apply(|state, context| state.due(context))
     }
 }
 
-fn told(decision: &Decision) -> Vec<ExecutionId> {
+pub(super) fn told(decision: &Decision) -> Vec<ExecutionId> {
     let steps = decision.units.iter().flat_map(|unit| &unit.steps);
     let blocked = steps.filter(|step| step.event_type == StepEventType::TaskBlocked);
     blocked.map(|step| step.item.unwrap_or(step.root)).collect()
@@ -187,60 +188,6 @@ fn a_paused_rate_does_not_wake_anybody() {
     bench.request("copy");
     bench.request("copy");
     assert_eq!(bench.state.next_due(), None);
-}
-
-#[test]
-fn a_pause_over_many_is_told_of_bit_by_bit_and_of_each_once() {
-    let mut bench = Bench::of_three_actions(1);
-    let (_, running) = bench.request("copy");
-    for _ in 0..600 {
-        bench.request("copy");
-    }
-    let mut all = told(&bench.set("global", "pause", &json!({})));
-    assert!(all.len() < 600);
-    while bench.state.next_due() == Some(Timestamp::default()) {
-        all.extend(told(&bench.pass(0)));
-    }
-    assert_eq!(all.len(), 600);
-    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 600);
-    bench.end(running, Status::Completed);
-    assert_eq!(told(&bench.pass(0)), []);
-}
-
-#[test]
-fn a_start_below_a_limit_does_not_look_through_all_that_wait() {
-    let mut bench = Bench::of_three_actions(4);
-    bench.set("task:copy", "concurrency", &json!({ "limit": 1 }));
-    let (_, first) = bench.request("copy");
-    for _ in 0..600 {
-        bench.request("copy");
-    }
-    assert!(bench.state.untold.classes.is_empty());
-    let ended = bench.end(first, Status::Completed);
-    assert_eq!(started(&ended).len(), 1);
-    assert_eq!(told(&ended), []);
-    assert!(bench.state.untold.classes.is_empty());
-}
-
-#[test]
-fn what_a_lifted_pause_has_not_started_yet_is_told_of_the_next_one() {
-    let mut bench = Bench::of_three_actions(1);
-    bench.set("global", "pause", &json!({}));
-    let (_, first) = bench.request("copy");
-    let (_, second) = bench.request("copy");
-    assert_eq!(started(&bench.clear("global", None)), [first]);
-    assert_eq!(told(&bench.set("task:copy", "pause", &json!({}))), [second]);
-}
-
-#[test]
-fn what_comes_while_there_is_no_slot_is_told_of_the_pause_too() {
-    let mut bench = Bench::of_three_actions(1);
-    bench.request("copy");
-    bench.set("task:check", "pause", &json!({}));
-    let (asked, id) = bench.request("check");
-    assert_eq!(told(&asked), [id]);
-    let why = bench.state.blocked_by(&bench.state.live[&id], bench.now);
-    assert!(matches!(why, Some(BlockedBy::Constraint(_))), "{why:?}");
 }
 
 #[test]
@@ -527,6 +474,13 @@ proptest! {
             let woken_by = bench.state.next_due();
             for live in bench.state.live.values().filter(|live| live.state.status == Status::Requested) {
                 prop_assert!(bench.state.blocked_by(live, bench.now).is_some());
+                // What is said to be held by a constraint is, and was told so.
+                let class = bench.state.waiting.class(live.candidate.number).unwrap();
+                let Some(Hold::Constraint(key)) = bench.state.waiting.hold_of(class) else { continue };
+                let found = bench.state.constraints.get(key).unwrap();
+                let leases = bench.state.constraints.leases_in(&found.scope, &bench.state.leases);
+                prop_assert!(found.holds(|_| leases, bench.now).is_some(), "{:?}", key);
+                prop_assert!(live.told.has(found.number), "{:?}", key);
             }
             // Whatever time alone ends has an instant at which somebody looks.
             let held_for_a_time = naive.in_force.values().any(|(constraint, _)| constraint.expires_at.is_some());

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use crate::decision::Decision;
 use crate::state::{Context, State};
+use crate::uncertain::PutOff;
 
 impl State {
     /// Asks again about everything that waits: a wake-up that was lost costs at most the time from one
     /// sweep to the next.
     pub(crate) fn sweep(&mut self, context: &Context<'_>) -> Decision {
-        self.waiting.open_all();
+        self.ask_all_again(context.now);
         self.due(context)
     }
 
@@ -28,11 +29,16 @@ impl State {
             }
             self.enqueue(id);
         }
+        self.take_up_what_was_put_off();
         self.expire_constraints(&mut decision, context);
         let next = self.alarms.first().copied();
         if let Some((at, alarm)) = next.filter(|(at, _)| *at <= context.now) {
             self.alarms.remove(&(at, alarm));
-            self.alarm(alarm, &mut decision, context);
+            if self.uncertain.has(alarm.run()) {
+                self.uncertain.put_off(PutOff::Alarm(at, alarm));
+            } else {
+                self.alarm(alarm, &mut decision, context);
+            }
         } else {
             self.release_event(&mut decision, context);
         }

@@ -37,10 +37,7 @@ impl State {
                 return false;
             }
         };
-        // One that is new in this unit is written as it ends.
-        if !unit.fresh.contains(&id) {
-            unit.moved.push(transition);
-        }
+        unit.record_move(transition);
         let Some(mut live) = self.forget(id) else {
             return false;
         };

@@ -5,13 +5,15 @@
 //! for one sees it. A pause on a rule holds that rule's answer only. One that drops holds nothing: rules
 //! answer that they were not asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use camshaft_model::definition::Rule;
 use camshaft_model::port::store::Change;
-use camshaft_model::{EnforcementOutcome, Event, EventId, Ref, ScopeKind, ScopeMatcher, Terms};
+use camshaft_model::{
+    EnforcementOutcome, Event, EventDraft, EventId, Ref, ScopeKind, ScopeMatcher, Timestamp,
+};
 
 use super::end::EXECUTION_TRIGGER;
 use crate::constraint::InForce;
@@ -19,8 +21,10 @@ use crate::decision::{Decision, Effect, Unit};
 use crate::schedule::Overlap;
 use crate::state::{Context, State};
 
-/// At most so many events are held. Whoever brings one more is told to come again.
+/// At most so many events are held. Whoever brings one more that a pause would hold is told to come again.
 pub(crate) const MAX_HELD_EVENTS: usize = 100_000;
+/// So many more may wait behind those that are on their way.
+const MAX_EVENTS_BEHIND: usize = 10_000;
 /// So many that stay are passed over in one decision; the rest follows at once, so that nobody waits for all
 /// of them.
 const LOOKED_AT_ONCE: usize = 256;
@@ -29,6 +33,8 @@ const LOOKED_AT_ONCE: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct HeldEvents {
     events: BTreeMap<EventId, Held>,
+    /// The same events by what a pause must know of them to hold them. There are few kinds.
+    kinds: BTreeMap<Arc<Kind>, BTreeSet<EventId>>,
     /// After which one to look for some that nothing holds any more; `None` if there are none.
     release: Option<Option<EventId>>,
 }
@@ -36,25 +42,60 @@ pub(crate) struct HeldEvents {
 #[derive(Debug)]
 struct Held {
     event: Arc<Event>,
-    /// The rules that have not been asked; `None` if nobody has.
-    rules: Option<Vec<Ref>>,
+    kind: Arc<Kind>,
     /// Whether the database has it. What it may yet refuse must lead to nothing.
     is_stored: bool,
 }
 
+/// What events have in common that the same pauses hold.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    trigger: Ref,
+    /// The rules that have not been asked; `None` if nobody has.
+    rules: Option<Vec<Ref>>,
+}
+
 impl HeldEvents {
-    pub(crate) fn len(&self) -> usize {
-        self.events.len()
+    /// How many kinds of them there are.
+    pub(crate) fn kinds(&self) -> usize {
+        self.kinds.len()
+    }
+
+    fn insert(&mut self, event: Arc<Event>, rules: Option<Vec<Ref>>, is_stored: bool) {
+        let id = event.id;
+        self.remove(id);
+        let kind = Kind {
+            trigger: event.draft.trigger.clone(),
+            rules,
+        };
+        let known = self
+            .kinds
+            .get_key_value(&kind)
+            .map(|(kind, _)| kind.clone());
+        let kind = known.unwrap_or_else(|| Arc::new(kind));
+        self.kinds.entry(kind.clone()).or_default().insert(id);
+        let held = Held {
+            event,
+            kind,
+            is_stored,
+        };
+        self.events.insert(id, held);
+    }
+
+    fn remove(&mut self, id: EventId) -> Option<Held> {
+        let held = self.events.remove(&id)?;
+        if let Some(of_kind) = self.kinds.get_mut(&held.kind) {
+            of_kind.remove(&id);
+            if of_kind.is_empty() {
+                self.kinds.remove(&held.kind);
+            }
+        }
+        Some(held)
     }
 
     /// Takes up an event that an earlier engine held.
     pub(crate) fn restore(&mut self, event: Event, rules: Option<Vec<Ref>>) {
-        let held = Held {
-            event: Arc::new(event),
-            rules,
-            is_stored: true,
-        };
-        self.events.insert(held.event.id, held);
+        self.insert(Arc::new(event), rules, true);
         self.look_through();
     }
 
@@ -67,7 +108,7 @@ impl HeldEvents {
 
     /// Forgets what the database has not taken.
     pub(crate) fn forget(&mut self, id: EventId) {
-        self.events.remove(&id);
+        self.remove(id);
     }
 
     /// Something has ended that may have held some of them.
@@ -102,10 +143,6 @@ impl HeldEvents {
     }
 }
 
-fn drops(pause: &InForce) -> bool {
-    matches!(pause.constraint.terms, Terms::EventPause { drop: true })
-}
-
 impl State {
     /// Lets rules and runs answer an event, or holds it.
     pub(crate) fn answer_or_hold(
@@ -115,8 +152,11 @@ impl State {
         decision: &mut Decision,
         context: &Context<'_>,
     ) {
-        match self.paused_event(&event.draft.trigger) {
-            Some(pause) if drops(pause) => {
+        if self.constraints.is_event_pause_over(context.now) {
+            self.held_events.look_through();
+        }
+        match self.paused_event(&event.draft.trigger, context.now) {
+            Some(pause) if pause.drops_events() => {
                 let reason = not_asked(pause);
                 let rules = self.rules.clone();
                 for compiled in rules.candidates(&event.draft) {
@@ -129,7 +169,7 @@ impl State {
             Some(_) => self.hold(event, None, unit),
             // Older ones are still on their way: what was held is answered in order.
             None if self.held_events.is_releasing() => self.hold(event, None, unit),
-            None if self.must_be_stored_first(event) => {
+            None if self.must_be_stored_first(event) || self.meets_uncertain(event) => {
                 self.hold(event, None, unit);
                 self.held_events.answer_once_stored(event.id);
             }
@@ -169,11 +209,13 @@ impl State {
             if only.is_some_and(|only| !only.contains(rule)) {
                 continue;
             }
-            match self.paused_rule(rule) {
-                // It drops the events of its own time, not those that were kept before.
-                Some(pause) if drops(pause) && only.is_none() => {
-                    asked.push((compiled, Some(not_asked(pause))))
-                }
+            // It drops the events of its own time, not those that were kept before. What came after a time
+            // that is yet to come came before the clock was set back.
+            let drops = |pause: &InForce| {
+                pause.drops_events() && event.received_at >= pause.since.min(context.now)
+            };
+            match self.paused_rule(rule, context.now) {
+                Some(pause) if drops(pause) => asked.push((compiled, Some(not_asked(pause)))),
                 Some(_) => held.push(rule.clone()),
                 None => asked.push((compiled, None)),
             }
@@ -193,12 +235,7 @@ impl State {
             rules: rules.clone(),
         });
         unit.effects.push(Effect::Held(event.id));
-        let held = Held {
-            event: event.clone(),
-            rules,
-            is_stored: false,
-        };
-        self.held_events.events.insert(event.id, held);
+        self.held_events.insert(event.clone(), rules, false);
     }
 
     /// Lets go the next event that nothing holds any more.
@@ -211,68 +248,86 @@ impl State {
                 self.held_events.release = None;
                 return;
             };
-            let (id, stays) = (*id, self.is_still_held(held));
+            let (id, stays) = (*id, self.is_still_held(&held.kind, context.now));
             self.held_events.release = Some(Some(id));
             if stays {
                 continue;
             }
-            if let Some(Held { event, rules, .. }) = self.held_events.events.remove(&id) {
-                let mut unit = Unit {
-                    changes: vec![Change::ReleaseEvent(id)],
-                    ..Unit::default()
-                };
-                self.ask_rules(&event, rules.as_deref(), &mut unit, decision, context);
+            if let Some(Held { event, kind, .. }) = self.held_events.remove(id) {
+                let mut unit = Unit::default();
+                unit.changes.push(Change::ReleaseEvent(id));
+                self.ask_rules(&event, kind.rules.as_deref(), &mut unit, decision, context);
                 decision.units.push(unit);
                 return;
             }
         }
     }
 
-    fn is_still_held(&self, held: &Held) -> bool {
-        if self.paused_event(&held.event.draft.trigger).is_some() {
+    fn is_still_held(&self, kind: &Kind, now: Timestamp) -> bool {
+        if self.paused_event(&kind.trigger, now).is_some() {
             return true;
         }
-        let is_paused = |rule: &Ref| self.paused_rule(rule).is_some();
-        held.rules
+        let is_paused = |rule: &Ref| self.paused_rule(rule, now).is_some();
+        kind.rules
             .as_ref()
             .is_some_and(|rules| rules.iter().all(is_paused))
     }
 
-    /// Whether one more event of a trigger would be one too many to hold.
-    pub(crate) fn holds_too_many(&self, trigger: &Ref) -> bool {
-        let holds = || {
-            self.held_events.is_releasing()
-                || self
-                    .paused_event(trigger)
-                    .is_some_and(|pause| !drops(pause))
-                || self.constraints.has_event_pause_on(ScopeKind::Rule)
-        };
-        self.held_events.events.len() >= MAX_HELD_EVENTS && holds()
+    /// Why an event cannot be taken, if it would be held and is one too many for that.
+    pub(crate) fn holds_too_many(&self, draft: &EventDraft, now: Timestamp) -> Option<String> {
+        let held = self.held_events.events.len();
+        if held < MAX_HELD_EVENTS {
+            return None;
+        }
+        if let Some(pause) = self.would_hold(draft, now) {
+            let scope = &pause.constraint.scope;
+            return Some(format!(
+                "{MAX_HELD_EVENTS} events are held already, and the pause of events on {scope} would hold this one; camshaft resume --events {scope} lets them go"
+            ));
+        }
+        let is_behind = self.held_events.is_releasing();
+        (is_behind && held >= MAX_HELD_EVENTS + MAX_EVENTS_BEHIND).then(|| {
+            format!("{held} events that came before it are on their way to their rules; it may come again")
+        })
+    }
+
+    /// The pause that would hold an event, or the answer of one of its rules.
+    fn would_hold(&self, draft: &EventDraft, now: Timestamp) -> Option<&InForce> {
+        let whole = self.paused_event(&draft.trigger, now);
+        if whole.is_some() {
+            return whole.filter(|pause| !pause.drops_events());
+        }
+        self.rules.candidates(draft).find_map(|compiled| {
+            self.paused_rule(&compiled.rule().reference, now)
+                .filter(|pause| !pause.drops_events())
+        })
     }
 
     /// How many events a pause holds.
     pub(crate) fn events_held_by(&self, pause: &ScopeMatcher) -> u64 {
-        let is_held = |held: &&Held| match (pause.kind(), &held.rules) {
+        let is_held = |kind: &Kind| match (pause.kind(), &kind.rules) {
             (ScopeKind::Rule, Some(rules)) => {
                 rules.iter().any(|rule| pause.is_match(rule.as_str()))
             }
             (ScopeKind::Rule, None) | (_, Some(_)) => false,
-            _ => self.is_of(pause, &held.event.draft.trigger),
+            _ => self.is_of(pause, &kind.trigger),
         };
-        self.held_events.events.values().filter(is_held).count() as u64
+        let kinds = self.held_events.kinds.iter();
+        kinds
+            .filter(|(kind, _)| is_held(kind))
+            .map(|(_, events)| events.len() as u64)
+            .sum()
     }
 
     /// What holds an event or the answers of some rules to it, in a sentence.
-    pub(crate) fn why_event_held(&self, id: EventId) -> Option<String> {
+    pub(crate) fn why_event_held(&self, id: EventId, now: Timestamp) -> Option<String> {
         let held = self.held_events.events.get(&id)?;
         let by_rule = || {
-            let mut rules = held.rules.iter().flatten();
-            rules.find_map(|rule| self.paused_rule(rule))
+            let mut rules = held.kind.rules.iter().flatten();
+            rules.find_map(|rule| self.paused_rule(rule, now))
         };
-        let pause = self
-            .paused_event(&held.event.draft.trigger)
-            .or_else(by_rule);
-        let who = match &held.rules {
+        let pause = self.paused_event(&held.kind.trigger, now).or_else(by_rule);
+        let who = match &held.kind.rules {
             None => "no rule is".to_owned(),
             Some(rules) => {
                 let rules: Vec<&str> = rules.iter().map(Ref::as_str).collect();
@@ -289,9 +344,9 @@ impl State {
     }
 
     /// The pause that holds or drops the events of a trigger whole, if there is one.
-    fn paused_event(&self, trigger: &Ref) -> Option<&InForce> {
+    fn paused_event(&self, trigger: &Ref, now: Timestamp) -> Option<&InForce> {
         self.constraints
-            .event_pause(|pause| self.is_of(pause, trigger))
+            .event_pause(now, |pause| self.is_of(pause, trigger))
     }
 
     fn is_of(&self, pause: &ScopeMatcher, trigger: &Ref) -> bool {
@@ -303,9 +358,10 @@ impl State {
         }
     }
 
-    fn paused_rule(&self, rule: &Ref) -> Option<&InForce> {
-        self.constraints
-            .event_pause(|pause| pause.kind() == ScopeKind::Rule && pause.is_match(rule.as_str()))
+    fn paused_rule(&self, rule: &Ref, now: Timestamp) -> Option<&InForce> {
+        let is_on =
+            |pause: &ScopeMatcher| pause.kind() == ScopeKind::Rule && pause.is_match(rule.as_str());
+        self.constraints.event_pause(now, is_on)
     }
 }
 

@@ -14,7 +14,6 @@ use camshaft_model::{
 use serde_json::Value;
 
 use super::end::EXECUTION_TRIGGER;
-use super::held::MAX_HELD_EVENTS;
 use crate::decision::{Decision, Unit};
 use crate::parameters;
 use crate::rule::{self, CompiledRule, Verdict};
@@ -57,10 +56,8 @@ impl State {
                 ))
             })?;
         }
-        if self.holds_too_many(&draft.trigger) {
-            return Err(IntakeError::Unavailable(format!(
-                "events are paused, and {MAX_HELD_EVENTS} are held already; camshaft resume --events lets them go"
-            )));
+        if let Some(why) = self.holds_too_many(&draft, context.now) {
+            return Err(IntakeError::Unavailable(why));
         }
         let mut unit = Unit::default();
         if let (Some(key), Some(state)) = (&draft.sensor, sensor_state) {

@@ -8,8 +8,11 @@ mod due;
 mod end;
 mod held;
 mod ingest;
+mod recover;
 mod report;
 mod request;
+mod retry;
+mod uncertain;
 mod undo;
 pub(crate) mod workflow;
 
@@ -18,8 +21,18 @@ pub(crate) use held::HeldEvents;
 #[cfg(test)]
 mod constraint_tests;
 #[cfg(test)]
+mod explain_tests;
+#[cfg(test)]
+mod held_tests;
+#[cfg(test)]
+mod late_tests;
+#[cfg(test)]
 mod order_tests;
 #[cfg(test)]
 mod results_tests;
 #[cfg(test)]
-mod tests;
+mod sensor_tests;
+#[cfg(test)]
+pub(crate) mod tests;
+#[cfg(test)]
+mod told_tests;

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use super::constraint_tests::constraint;
 use super::tests::{Bench, action, origin, poked, rule, started, task};
-use crate::decision::{Decision, Effect, Unit};
+use crate::decision::{Decision, Effect};
 
-fn wait(trigger: &str, parameters: Value) -> Task {
+pub(super) fn wait(trigger: &str, parameters: Value) -> Task {
     let awaited = Awaited {
         trigger: trigger.parse().unwrap(),
         parameters: serde_json::from_value(parameters).unwrap(),
@@ -26,7 +26,7 @@ fn wait(trigger: &str, parameters: Value) -> Task {
     Task::new("wait", Work::WaitFor(awaited))
 }
 
-fn flow(tasks: Vec<Task>, timeout: Option<Duration>) -> Action {
+pub(super) fn flow(tasks: Vec<Task>, timeout: Option<Duration>) -> Action {
     let graph = Workflow {
         tasks,
         ..Workflow::default()
@@ -40,17 +40,19 @@ fn flow(tasks: Vec<Task>, timeout: Option<Duration>) -> Action {
 }
 
 impl Bench {
-    /// All that is due, each decision as it is handed over.
-    fn all_due(&mut self) -> Vec<Decision> {
+    /// All that is due, each decision as it is handed over and stored.
+    pub(super) fn all_due(&mut self) -> Vec<Decision> {
         let mut decisions = Vec::new();
         while self.state.next_due().is_some_and(|at| at <= self.now) {
-            decisions.push(self.apply(|state, context| state.due(context)));
+            let due = self.apply(|state, context| state.due(context));
+            self.stored(&due);
+            decisions.push(due);
         }
         decisions.iter().for_each(assert_is_whole);
         decisions
     }
 
-    fn stored(&mut self, decision: &Decision) {
+    pub(super) fn stored(&mut self, decision: &Decision) {
         for effect in decision.units.iter().flat_map(|unit| &unit.effects) {
             if let Effect::Held(event) = effect {
                 self.state.held_events.stored(*event);
@@ -58,42 +60,35 @@ impl Bench {
         }
     }
 
-    fn pause_events(&mut self, scope: &str, drop: bool) {
+    pub(super) fn pause_events(&mut self, scope: &str, drop: bool) {
+        self.pause_events_for(scope, drop, None);
+    }
+
+    pub(super) fn pause_events_for(&mut self, scope: &str, drop: bool, ttl: Option<Duration>) {
         let params = json!({ "drop": drop });
-        let constraint = constraint(scope, "event_pause", &params, self.now);
+        let mut constraint = constraint(scope, "event_pause", &params, self.now);
+        constraint.expires_at = ttl.map(|ttl| self.now + ttl);
         self.apply(|state, context| state.set_constraint(constraint, context))
             .unwrap();
     }
 
-    fn resume_events(&mut self, scope: &str) -> Vec<Decision> {
+    pub(super) fn resume_events(&mut self, scope: &str) -> Vec<Decision> {
         let scope = scope.parse().unwrap();
         self.apply(|state, context| state.clear_constraints(&scope, None, context));
         self.all_due()
     }
 }
 
-/// No unit ends or moves an execution that another one of the same decision makes: it would be written
-/// as it stands in the end, and the other unit would not find it.
 fn assert_is_whole(decision: &Decision) {
-    for (place, unit) in decision.units.iter().enumerate() {
-        for id in &unit.fresh {
-            let touches = |other: &Unit| {
-                other.ended.iter().any(|ended| ended.spec.id == *id)
-                    || other.moved.iter().any(|moved| moved.execution() == *id)
-            };
-            let mut others = decision.units.iter().enumerate();
-            let torn = others.any(|(other, unit)| other != place && touches(unit));
-            assert!(!torn, "{id} is in two units: {decision:#?}");
-        }
-    }
+    assert_eq!(decision.torn(), None, "{decision:#?}");
 }
 
-fn held(decision: &Decision) -> bool {
+pub(super) fn held(decision: &Decision) -> bool {
     let mut changes = decision.units.iter().flat_map(|unit| &unit.changes);
     changes.any(|change| matches!(change, Change::HoldEvent { .. }))
 }
 
-fn requested(decisions: &[Decision]) -> Vec<ExecutionId> {
+pub(super) fn requested(decisions: &[Decision]) -> Vec<ExecutionId> {
     let units = decisions.iter().flat_map(|decision| &decision.units);
     units.flat_map(|unit| &unit.fresh).copied().collect()
 }

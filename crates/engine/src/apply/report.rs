@@ -1,11 +1,10 @@
 //! What a worker tells of an attempt.
 
-use camshaft_model::notice::Notice;
 use camshaft_model::port::dispatch::{AttemptEnd, Report};
 use camshaft_model::port::store::Change;
 use camshaft_model::{
-    Attempt, BlockedBy, ExecutionId, ExecutionState, Failure, FailureKind, Object, Output, Status,
-    StepEventDraft, StepEventType, Transition,
+    Attempt, ExecutionId, ExecutionState, Failure, FailureKind, Object, Status, StepEventDraft,
+    StepEventType,
 };
 use std::sync::Arc;
 
@@ -29,10 +28,8 @@ impl State {
             }
             return decision;
         }
-        let mut unit = Unit {
-            steps: report.events,
-            ..Unit::default()
-        };
+        let mut unit = Unit::default();
+        unit.steps.extend(report.events);
         if let Some(end) = report.end {
             self.end_attempt(*end, key.execution, &mut unit, &mut decision, context);
         }
@@ -119,144 +116,6 @@ impl State {
         } else {
             self.terminate(id, &[], state, unit, decision, context);
         }
-    }
-
-    /// Puts an execution whose attempt ended in `ended` back to `requested`, to be tried again after
-    /// the delay of its policy, or at once after an interruption.
-    pub(crate) fn request_next_attempt(
-        &mut self,
-        id: ExecutionId,
-        ended: ExecutionState,
-        interrupted: bool,
-        unit: &mut Unit,
-        context: &Context<'_>,
-    ) {
-        let Some(live) = self.live.get_mut(&id) else {
-            return;
-        };
-        live.interruptions += u32::from(interrupted);
-        let live = &*live;
-        let policy = &live.action.retry;
-        let delay = if interrupted {
-            std::time::Duration::ZERO
-        } else {
-            retry::delay(policy, live.tries(), context.entropy.fraction())
-        };
-        let not_before = (!delay.is_zero()).then(|| context.now + delay);
-        let reason = ended
-            .error
-            .as_ref()
-            .map(|e| e.message.clone())
-            .unwrap_or_default();
-        let payload = Object::from_iter([
-            ("reason".to_owned(), reason.into()),
-            (
-                "delay_ms".to_owned(),
-                u64::try_from(delay.as_millis()).unwrap_or(u64::MAX).into(),
-            ),
-            ("attempt".to_owned(), live.state.attempt.into()),
-            ("max_attempts".to_owned(), policy.max_attempts.into()),
-        ]);
-        unit.steps
-            .push(live.step(StepEventType::StepRetrying, payload, context));
-        let state = ExecutionState {
-            status: Status::Requested,
-            not_before,
-            blocked_by: not_before.map(|until| BlockedBy::NotBefore { until }),
-            worker: None,
-            ended_at: None,
-            result: None,
-            ..ended
-        };
-        match Transition::new(id, &live.state, &[], state.clone()) {
-            Ok(transition) => {
-                unit.moved.push(transition);
-                self.set_state(id, state);
-                if let Some(live) = self.live.get(&id) {
-                    unit.notices
-                        .push(Notice::Execution(Arc::new(live.record())));
-                }
-                self.enqueue(id);
-            }
-            Err(error) => tracing::error!(execution = %id, %error, "no next attempt"),
-        }
-    }
-
-    /// Records that the attempt of an execution was cut off by the end of an earlier engine, and
-    /// lets its policy decide what follows.
-    pub(crate) fn interrupted(
-        &mut self,
-        id: ExecutionId,
-        outputs: (Output, Output),
-        context: &Context<'_>,
-    ) -> Decision {
-        let mut decision = Decision::default();
-        let Some(live) = self.live.get(&id) else {
-            return decision;
-        };
-        let canceling = live.state.status == Status::Canceling;
-        let status = if canceling {
-            Status::Cancelled
-        } else {
-            Status::Abandoned
-        };
-        let message = if canceling {
-            "cancelled; the engine was killed before it could see the end".to_owned()
-        } else {
-            "the engine was killed while it may have been running; what was left of it was killed at the next start".to_owned()
-        };
-        let kind = if canceling {
-            FailureKind::Cancelled
-        } else {
-            FailureKind::Interrupted
-        };
-        let error = Some(Failure { kind, message });
-        let nothing_kept = outputs.0.stored == 0 && outputs.1.stored == 0;
-        let mut unit = Unit::default();
-        unit.changes.push(Change::RecordAttempt(Box::new(Attempt {
-            key: live.key(),
-            status,
-            worker: live.state.worker.clone(),
-            started_at: live.state.started_at,
-            ended_at: context.now,
-            error: error.clone(),
-            exit_code: None,
-            signal: None,
-            stdout: outputs.0,
-            stderr: outputs.1,
-            output_lost: nothing_kept
-                .then(|| "the engine was killed before it had written any output".to_owned()),
-        })));
-        let payload = Object::from_iter([
-            ("attempt".to_owned(), live.state.attempt.into()),
-            ("success".to_owned(), false.into()),
-            // Nobody saw its end: it is known only that it is gone.
-            ("confidence".to_owned(), "inferred".into()),
-            (
-                "reason".to_owned(),
-                error
-                    .as_ref()
-                    .map(|e| e.message.clone())
-                    .unwrap_or_default()
-                    .into(),
-            ),
-        ]);
-        unit.steps
-            .push(live.step(StepEventType::StepFinished, payload, context));
-        let state = ExecutionState {
-            status,
-            lease_expires_at: None,
-            ended_at: Some(context.now),
-            error,
-            ..(*live.state).clone()
-        };
-        if !canceling && retry::allows_after_interruption(&live.action, live.state.attempt) {
-            self.request_next_attempt(id, state, true, &mut unit, context);
-        } else {
-            self.terminate(id, &[], state, &mut unit, &mut decision, context);
-        }
-        decision.units.push(unit);
-        decision
     }
 }
 

@@ -25,13 +25,13 @@ use crate::handle::{ExecutionRequest, Requested};
 use crate::state::{Context, Settings, State};
 use crate::token::TokenSigner;
 
-pub(super) struct Bench {
-    pub(super) state: State,
+pub(crate) struct Bench {
+    pub(crate) state: State,
     pub(super) entropy: SeededEntropy,
     pub(super) now: Timestamp,
 }
 
-pub(super) fn action(name: &str) -> Action {
+pub(crate) fn action(name: &str) -> Action {
     let reference = format!("t.{name}").parse().unwrap();
     Action {
         origin: Some(origin()),
@@ -99,7 +99,7 @@ fn pack(name: &str, actions: Vec<Action>, triggers: Vec<Trigger>, rules: Vec<Rul
 }
 
 impl Bench {
-    pub(super) fn new(slots: u32, actions: Vec<Action>, rules: Vec<Rule>) -> Self {
+    pub(crate) fn new(slots: u32, actions: Vec<Action>, rules: Vec<Rule>) -> Self {
         let settings = Settings {
             max_depth: 4,
             run_memory_bytes: 20_000,
@@ -111,7 +111,12 @@ impl Bench {
         };
         let mut state = State::new(settings, "w");
         let core = pack("core", vec![], vec![trigger("core.execution")], vec![]);
-        let t = pack("t", actions, vec![trigger("t.poked")], rules);
+        let t = pack(
+            "t",
+            actions,
+            vec![trigger("t.poked"), trigger("t.other")],
+            rules,
+        );
         state.catalog = Arc::new(Catalog {
             packs: [("core".into(), core), ("t".into(), t)].into(),
         });
@@ -234,7 +239,7 @@ pub(super) fn started(decision: &Decision) -> Vec<ExecutionId> {
         .collect()
 }
 
-fn outcomes(decision: &Decision) -> Vec<EnforcementOutcome> {
+pub(super) fn outcomes(decision: &Decision) -> Vec<EnforcementOutcome> {
     let changes = decision.units.iter().flat_map(|unit| &unit.changes);
     changes
         .filter_map(|change| match change {
@@ -335,7 +340,7 @@ fn a_late_result_is_refused_and_recorded() {
     bench.end(a, Status::Failed);
     assert_eq!(bench.state.live[&a].state.attempt, 2);
     let late = bench.end_as(lost, Status::Completed);
-    assert!(late.units[0].moved.is_empty());
+    assert!(late.units[0].moved().is_empty());
     assert_eq!(
         late.units[0].steps[0].event_type,
         StepEventType::ResultRefused
@@ -443,10 +448,8 @@ fn what_was_never_recorded_is_forgotten_with_all_that_it_held() {
     let mut bench = Bench::new(1, vec![action("work")], vec![]);
     let (_, a) = bench.request("work");
     let (_, b) = bench.request("work");
-    let refused = Unit {
-        fresh: vec![a],
-        ..Unit::default()
-    };
+    let mut refused = Unit::default();
+    refused.fresh.push(a);
     let undone = bench.apply(|state, context| state.take_back(refused, context));
     assert_eq!(started(&undone), [b]);
     assert_eq!(bench.state.leases.len(), 1);
@@ -499,7 +502,7 @@ fn the_end_of_a_task_and_the_start_of_the_next_are_one_unit() {
     let [b] = started(&second)[..] else {
         panic!("{second:#?}")
     };
-    assert_eq!((second.units.len(), second.units[0].moved.len()), (1, 1));
+    assert_eq!((second.units.len(), second.units[0].moved().len()), (1, 1));
     assert_eq!(bench.state.live[&b].spec.parameters["x"], Value::Null);
     let third = bench.end(b, Status::Completed);
     let ended: Vec<_> = third.units[0].ended.iter().map(|e| e.spec.id).collect();

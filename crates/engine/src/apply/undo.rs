@@ -1,6 +1,6 @@
 //! Taking back what was decided but not stored.
 
-use camshaft_model::{Attempt, BlockedBy, Execution, ExecutionId, FailureKind};
+use camshaft_model::{Execution, ExecutionId};
 
 use crate::constraint::Hold;
 use crate::decision::{Decision, Effect, Unit};
@@ -11,6 +11,7 @@ impl State {
     pub(crate) fn take_back(&mut self, unit: Unit, context: &Context<'_>) -> Decision {
         for id in unit.fresh {
             self.forget(id);
+            self.uncertain.forget(id);
         }
         for effect in unit.effects {
             if let Effect::Held(event) = effect {
@@ -23,34 +24,6 @@ impl State {
             }
         }
         self.start_what_may(context)
-    }
-
-    /// Adds an execution that is recorded. `false` if the definition of its action is gone.
-    pub(crate) fn take(&mut self, execution: Execution) -> bool {
-        let Some(action) = self.action_of(&execution.spec) else {
-            return false;
-        };
-        let blocked_by = execution.state.blocked_by.clone();
-        let mut live = self.alive(execution.spec, execution.state, action);
-        // The line about it was stored with the row.
-        if let Some(BlockedBy::Constraint(held_by)) = blocked_by {
-            let found = self.constraints.get(&held_by.key);
-            live.told = found.map(|found| found.constraint.clone());
-        }
-        self.insert(live);
-        true
-    }
-
-    /// Counts the attempts of an execution, all of which are recorded, that were cut off.
-    pub(crate) fn count_interruptions(&mut self, id: ExecutionId, attempts: &[Attempt]) {
-        let cut_off = |attempt: &&Attempt| {
-            let error = attempt.error.as_ref();
-            error.is_some_and(|error| error.kind == FailureKind::Interrupted)
-        };
-        if let Some(live) = self.live.get_mut(&id) {
-            let count = attempts.iter().filter(cut_off).count();
-            live.interruptions = u32::try_from(count).unwrap_or(u32::MAX);
-        }
     }
 
     /// Takes an execution as the database has it, after a change of it was refused.

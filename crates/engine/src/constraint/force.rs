@@ -1,6 +1,8 @@
 //! The constraints in force, found by the names of a candidate.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::NonZeroU32;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -11,16 +13,18 @@ use camshaft_model::{
 use super::candidate::{Candidate, Leases};
 use super::rate;
 
-/// At most so many constraints are in force.
-pub(crate) const MAX_CONSTRAINTS: usize = 10_000;
-
 /// A constraint and how far its rate is.
 #[derive(Debug, Clone)]
 pub(crate) struct InForce {
     pub(crate) constraint: Arc<Constraint>,
+    /// Which one it is, until it ends or is replaced by one of another id, owner or reason. Whoever was told
+    /// of it need not hear that its limit or its end was moved.
+    pub(crate) number: NonZeroU32,
     pub(crate) scope: ScopeMatcher,
     /// Of a limit of the rate; see [`rate`].
     pub(crate) due: Option<Timestamp>,
+    /// Since when there is one that says this, without a break.
+    pub(crate) since: Timestamp,
 }
 
 /// A limit of a rate that a start moved on.
@@ -51,6 +55,8 @@ pub(crate) struct Constraints {
     /// Those that hold events.
     of_events: BTreeSet<ConstraintKey>,
     expiries: BTreeSet<(Timestamp, ConstraintKey)>,
+    /// How many numbers were given.
+    numbers: u32,
     /// The latest instant at which somebody looked.
     seen: Timestamp,
 }
@@ -78,7 +84,18 @@ impl Constraints {
     ) -> Option<InForce> {
         let key = constraint.key();
         let before = self.remove(&key);
-        let due = before.as_ref().and_then(|before| before.due).or(due);
+        // One that is over holds nothing any more, whether or not somebody has ended it yet.
+        let lasting = before
+            .as_ref()
+            .filter(|before| !before.constraint.is_expired(now));
+        let same = lasting.filter(|before| {
+            let (before, new) = (&before.constraint, &constraint);
+            (&before.id, &before.owner, &before.reason) == (&new.id, &new.owner, &new.reason)
+        });
+        let number = same.map_or_else(|| self.next_number(), |same| same.number);
+        let due = lasting.and_then(|before| before.due).or(due);
+        let goes_on = lasting.filter(|before| before.constraint.terms == constraint.terms);
+        let since = goes_on.map_or(constraint.set_at, |before| before.since);
         let scope = constraint.scope.matcher();
         if scope.is_pattern() {
             self.patterns.insert(key.clone());
@@ -96,11 +113,18 @@ impl Constraints {
         let due = settled(&constraint.terms, due, now);
         let in_force = InForce {
             constraint,
+            number,
             scope,
             due,
+            since,
         };
         self.in_force.insert(key, in_force);
         before
+    }
+
+    fn next_number(&mut self) -> NonZeroU32 {
+        self.numbers = self.numbers.wrapping_add(1);
+        NonZeroU32::new(self.numbers).unwrap_or(NonZeroU32::MIN)
     }
 
     pub(crate) fn remove(&mut self, key: &ConstraintKey) -> Option<InForce> {
@@ -121,20 +145,27 @@ impl Constraints {
         Some(removed)
     }
 
-    /// The pause of events among those that are chosen: one that drops them, if there is one.
-    pub(crate) fn event_pause(&self, chooses: impl Fn(&ScopeMatcher) -> bool) -> Option<&InForce> {
-        let pauses = self
-            .of_events
-            .iter()
-            .filter_map(|key| self.in_force.get(key));
-        pauses
-            .filter(|found| chooses(&found.scope))
-            .max_by_key(|found| found.constraint.terms == Terms::EventPause { drop: true })
+    /// The pause of events among those that are chosen: the oldest that drops them, if there is one. One
+    /// whose time is over holds nothing, though it may still be there.
+    pub(crate) fn event_pause(
+        &self,
+        now: Timestamp,
+        chooses: impl Fn(&ScopeMatcher) -> bool,
+    ) -> Option<&InForce> {
+        self.event_pauses()
+            .filter(|found| !found.constraint.is_expired(now) && chooses(&found.scope))
+            .max_by_key(|found| (found.drops_events(), Reverse(found.since)))
     }
 
-    /// Whether there is a pause of events on a scope of a kind.
-    pub(crate) fn has_event_pause_on(&self, kind: ScopeKind) -> bool {
-        self.of_events.iter().any(|key| key.scope.kind() == kind)
+    /// Whether the time of a pause of events is over and nobody has ended it yet.
+    pub(crate) fn is_event_pause_over(&self, now: Timestamp) -> bool {
+        self.event_pauses()
+            .any(|found| found.constraint.is_expired(now))
+    }
+
+    fn event_pauses(&self) -> impl Iterator<Item = &InForce> {
+        let keys = self.of_events.iter();
+        keys.filter_map(|key| self.in_force.get(key))
     }
 
     pub(crate) fn get(&self, key: &ConstraintKey) -> Option<&InForce> {
@@ -307,6 +338,18 @@ impl InForce {
             expires_at: constraint.expires_at,
             next_at,
         }
+    }
+
+    /// Whether it is a pause of events that drops them.
+    pub(crate) fn drops_events(&self) -> bool {
+        self.constraint.terms == Terms::EventPause { drop: true }
+    }
+
+    /// Whether it is what something was told of.
+    pub(crate) fn is(&self, told: &HeldBy) -> bool {
+        let constraint = &self.constraint;
+        (&constraint.id, &constraint.owner, &constraint.reason)
+            == (&told.id, &told.owner, &told.reason)
     }
 
     /// Whether a lease that ends may let something go on.

@@ -10,11 +10,14 @@
 
 mod admit;
 mod candidate;
+mod explain;
 mod force;
 mod rate;
+mod told;
 mod waiting;
 
 pub(crate) use admit::{Verdict, World, admit};
 pub(crate) use candidate::{Candidate, Candidates, Leases};
-pub(crate) use force::{Constraints, Home, InForce, MAX_CONSTRAINTS, RateMoved};
+pub(crate) use force::{Constraints, Home, InForce, RateMoved};
+pub(crate) use told::Told;
 pub(crate) use waiting::{Class, Hold, Place, Waiting};

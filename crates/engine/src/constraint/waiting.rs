@@ -9,11 +9,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use camshaft_model::{ConstraintKey, ExecutionId, Timestamp};
 
 use super::candidate::Candidate;
+use super::told::Told;
 
 /// The place of an execution in the order of starts: lower goes first.
 pub(crate) type Place = (Reverse<i32>, Timestamp, ExecutionId);
@@ -34,17 +36,20 @@ pub(crate) enum Hold {
 pub(crate) struct Class {
     pub(crate) candidate: Arc<Candidate>,
     members: BTreeSet<Place>,
+    /// Under what it is filed, open or not.
     under: Option<Hold>,
+    /// The number of the constraint that held it when it was filed there.
+    by: Option<NonZeroU32>,
+    /// The last constraints of which all its members were told, or will be.
+    told: Told,
+    /// Whether it has members that came since the last of them began to hold it: they are told of what holds
+    /// them as they come, and of nothing else.
+    has_late: bool,
 }
 
 impl Class {
     pub(crate) fn len(&self) -> usize {
         self.members.len()
-    }
-
-    /// What holds it, as far as anybody knows.
-    pub(crate) fn under(&self) -> Option<&Hold> {
-        self.under.as_ref()
     }
 
     pub(crate) fn has(&self, place: &Place) -> bool {
@@ -94,6 +99,8 @@ pub(crate) struct Waiting {
     /// Classes that take none.
     ready_without_slot: Order,
     held: HashMap<Hold, Order>,
+    /// Which constraint held what is filed under a hold when that was closed last, by its number.
+    numbers: HashMap<Hold, NonZeroU32>,
     open: HashSet<Hold>,
     /// The first of what is filed under each open hold.
     fronts: Order,
@@ -108,7 +115,11 @@ impl Waiting {
             candidate: candidate.clone(),
             members: BTreeSet::new(),
             under: None,
+            by: None,
+            told: Told::default(),
+            has_late: false,
         });
+        class.has_late = true;
         let first = class.members.first().copied();
         class.members.insert(place);
         if first.is_none_or(|first| place < first) {
@@ -170,6 +181,7 @@ impl Waiting {
         }
         if after.is_none() {
             self.held.remove(hold);
+            self.numbers.remove(hold);
             self.open.remove(hold);
         }
     }
@@ -193,13 +205,52 @@ impl Waiting {
     }
 
     /// Files a class under what holds it. That holds all that are filed there, until it is opened: at
-    /// `wake_at` at the latest, if time alone does.
-    pub(crate) fn hold(&mut self, candidate: &Candidate, hold: Hold, wake_at: Option<Timestamp>) {
+    /// `wake_at` at the latest, if time alone does. Gives the classes that the constraint of that number has
+    /// just begun to hold and that have members that were not told of it: this one, and where another
+    /// constraint of the same key held them before, all that are filed there.
+    pub(crate) fn hold(
+        &mut self,
+        candidate: &Candidate,
+        hold: Hold,
+        by: Option<NonZeroU32>,
+        wake_at: Option<Timestamp>,
+    ) -> Vec<u64> {
         self.close(&hold);
         if let Some(at) = wake_at {
             self.wakes.insert((at, hold.clone()));
         }
-        self.file(candidate.number, Some(hold));
+        self.file(candidate.number, Some(hold.clone()));
+        let is_another = by.is_some_and(|by| self.numbers.insert(hold.clone(), by) != Some(by));
+        let mut held = match self.held.get(&hold) {
+            Some(order) if is_another => order.iter().map(|(_, class)| *class).collect(),
+            _ => vec![candidate.number],
+        };
+        held.retain(|class| self.is_news(*class, by));
+        held
+    }
+
+    /// Notes by which constraint a class is held. Whether it has members that were not told of that one.
+    fn is_news(&mut self, class: u64, by: Option<NonZeroU32>) -> bool {
+        let Some(class) = self.classes.get_mut(&class) else {
+            return false;
+        };
+        let has_begun = std::mem::replace(&mut class.by, by) != by;
+        let Some(number) = by.filter(|_| has_begun) else {
+            return false;
+        };
+        if std::mem::take(&mut class.has_late) {
+            class.told = Told::default();
+        }
+        let is_news = !class.told.has(number);
+        if is_news {
+            class.told.note(number);
+        }
+        is_news
+    }
+
+    /// Nothing holds a class, as was found out when it was asked: it waits for a slot and for nothing else.
+    pub(crate) fn free(&mut self, candidate: &Candidate) {
+        self.file(candidate.number, None);
     }
 
     fn file(&mut self, number: u64, under: Option<Hold>) {
@@ -213,6 +264,7 @@ impl Waiting {
             return;
         }
         let before = std::mem::replace(&mut class.under, under.clone());
+        class.by = None;
         let takes_slot = class.candidate.facts.takes_slot;
         let entry = (first, number);
         match before {
@@ -231,9 +283,13 @@ impl Waiting {
         }
     }
 
-    /// Whether what is filed under a hold is to be asked again.
-    pub(crate) fn is_open(&self, hold: &Hold) -> bool {
-        self.open.contains(hold)
+    /// What holds a class, as far as anybody knows. What is filed under an open hold may start as soon as
+    /// there is a slot, and is held only if it turns out to be when it is asked.
+    pub(crate) fn hold_of<'a>(&self, class: &'a Class) -> Option<&'a Hold> {
+        class
+            .under
+            .as_ref()
+            .filter(|hold| !self.open.contains(hold))
     }
 
     /// What is filed under a hold is asked again.
@@ -291,8 +347,9 @@ impl Waiting {
         let Some(class) = self.classes.get(&candidate.number) else {
             return 0;
         };
+        let hold = self.hold_of(class);
         let alike = self.classes.values().filter(|other| {
-            other.under == class.under
+            self.hold_of(other) == hold
                 && other.candidate.facts.takes_slot == class.candidate.facts.takes_slot
         });
         alike.map(|other| other.before(place)).sum()

@@ -9,7 +9,7 @@ use camshaft_model::crash;
 use camshaft_model::notice::{Notice, Publish};
 use camshaft_model::port::clock::{Clock, Entropy};
 use camshaft_model::port::dispatch::{Dispatch, Report, Reports};
-use camshaft_model::port::sensor::{SensorHealth, SensorHost, SensorSpec};
+use camshaft_model::port::sensor::SensorHost;
 use camshaft_model::port::store::{
     Change, Outcome, Refusal, Store, StoreError, Submitted, Transaction,
 };
@@ -17,8 +17,8 @@ use camshaft_model::{Execution, ExecutionId, Status, StepEvent, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
+use super::sensors::SensorHosts;
 use super::version::LoadPack;
-use crate::catalog::Wanted;
 use crate::decision::{Decision, Effect, Unit};
 use crate::state::{Context, State};
 
@@ -68,11 +68,7 @@ pub(crate) struct Core {
     pub(super) wake: Notify,
     idle: Notify,
     pub(super) pulse_alive: AtomicBool,
-    pub(crate) sensor_hosts: Mutex<Vec<Arc<dyn SensorHost>>>,
-    pub(crate) wanted_sensors: Mutex<Arc<Vec<SensorSpec>>>,
-    pub(crate) broken_sensors: Mutex<Vec<SensorHealth>>,
-    /// Held from the look at what is wanted until every host has heard of it.
-    reconciling: Mutex<()>,
+    pub(crate) sensors: SensorHosts,
 }
 
 impl Core {
@@ -88,10 +84,7 @@ impl Core {
             wake: Notify::new(),
             idle: Notify::new(),
             pulse_alive: AtomicBool::new(false),
-            sensor_hosts: Mutex::default(),
-            wanted_sensors: Mutex::default(),
-            broken_sensors: Mutex::default(),
-            reconciling: Mutex::default(),
+            sensors: SensorHosts::default(),
         })
     }
 
@@ -166,12 +159,27 @@ impl Core {
     fn submit(
         &self,
         state: &mut State,
-        decision: Decision,
+        mut decision: Decision,
         now: Timestamp,
         mut answer: Option<Answer>,
     ) {
+        let torn = decision.torn();
+        debug_assert_eq!(torn, None, "a decision that the store would refuse");
+        if let Some(execution) = torn {
+            tracing::error!(%execution, "it is new in one unit of a decision and moves in another");
+        }
         let due = state.next_due();
+        if state.leases.is_empty() {
+            self.idle.notify_waiters();
+        }
+        if state.sensors_changed {
+            match decision.units.last_mut() {
+                Some(last) => last.effects.push(Effect::Sensors),
+                None => self.refresh_sensors(),
+            }
+        }
         for mut unit in decision.units {
+            state.expect_receipts(&mut unit);
             let transaction = unit.transaction(state, now);
             self.write(transaction, unit, answer.take());
         }
@@ -212,6 +220,10 @@ impl Core {
                 if !unit.ended.is_empty() {
                     crash::point("report.after_commit");
                 }
+                let come = unit.receipts.iter().map(|receipt| receipt.come());
+                if come.fold(false, |any, is_awaited| any | is_awaited) {
+                    self.wake.notify_one();
+                }
                 self.perform(unit, *first_step_event);
             }
             Ok(Outcome::Refused(refusal)) => {
@@ -241,10 +253,10 @@ impl Core {
                 (Effect::Cancel(key, grace), Some(dispatch)) => dispatch.cancel(key, grace),
                 (Effect::Definitions(definitions), _) => {
                     self.alter(|state| state.define(definitions));
-                    self.reconcile_sensors();
+                    self.refresh_sensors();
                 }
-                (Effect::Sensors, Some(_)) => self.reconcile_sensors(),
-                (Effect::Start(_) | Effect::Cancel(..) | Effect::Sensors, None) => {}
+                (Effect::Sensors, _) => self.refresh_sensors(),
+                (Effect::Start(_) | Effect::Cancel(..), None) => {}
             }
         }
         let steps = (first_step_event..).zip(unit.steps);
@@ -376,23 +388,28 @@ impl Core {
 
     /// Adds a host of sensors and hands it what is wanted.
     pub(crate) fn attach_sensors(&self, host: Arc<dyn SensorHost>) {
-        let _turn = self.reconciling.lock();
-        host.reconcile(&self.wanted_sensors.lock().clone());
-        self.sensor_hosts.lock().push(host);
+        self.sensors.attach(host);
     }
 
-    /// Derives the wanted sensors from the enabled rules and the runs that wait for events, and hands
-    /// them to every host.
-    pub(crate) fn reconcile_sensors(&self) {
-        // What is read here is not to overtake what somebody else has read since.
-        let _turn = self.reconciling.lock();
-        let Wanted { sensors, broken } = self.read(State::wanted_sensors);
-        let wanted = Arc::new(sensors);
-        *self.wanted_sensors.lock() = wanted.clone();
-        *self.broken_sensors.lock() = broken;
-        for host in self.sensor_hosts.lock().iter() {
-            host.reconcile(&wanted);
+    /// Lets go of every host of sensors.
+    pub(crate) fn detach_sensors(&self) {
+        self.sensors.detach();
+    }
+
+    /// Has every host hear of the sensors that are wanted now, soon and on another thread: this may be the
+    /// writer's, or the lock may be held.
+    fn refresh_sensors(&self) {
+        if self.sensors.ask()
+            && let Some(core) = self.this.upgrade()
+        {
+            self.runtime.spawn(async move { core.reconcile_sensors() });
         }
+    }
+
+    /// If other sensors are wanted than at the last time, hands them to every host before it returns.
+    pub(crate) fn reconcile_sensors(&self) {
+        self.sensors
+            .tell(|| self.alter(State::take_changed_sensors));
     }
 
     /// Forgets receivers of the end of an execution that nobody holds any more.
@@ -427,11 +444,7 @@ impl Core {
 
 impl Reports for Core {
     fn report(&self, report: Report) {
-        let is_end = report.end.is_some();
         self.apply(|state, context| state.report(report, context));
-        if is_end && self.read(|state| state.leases.is_empty()) {
-            self.idle.notify_waiters();
-        }
     }
 }
 
@@ -442,7 +455,7 @@ impl Unit {
         let mut changes =
             Vec::with_capacity(2 + self.fresh.len() + self.changes.len() + self.steps.len());
         changes.extend(self.events.iter().cloned().map(Change::InsertEvent));
-        let moves = self.moved.iter().cloned().map(Box::new);
+        let moves = self.moved().iter().cloned().map(Box::new);
         changes.extend(moves.map(Change::Move));
         for id in &self.fresh {
             let Some(live) = state.live.get(id) else {
@@ -459,6 +472,7 @@ impl Unit {
             }
             self.notices
                 .push(Notice::Execution(Arc::new(record.clone())));
+            record.state.blocked_by = state.recorded(live, record.state.blocked_by);
             changes.push(Change::InsertExecution(Box::new(record)));
         }
         changes.extend(self.changes.iter().cloned());

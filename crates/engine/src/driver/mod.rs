@@ -9,8 +9,11 @@
 //! up.
 
 mod core;
+#[cfg(test)]
+mod core_tests;
 mod pulse;
 mod recover;
+mod sensors;
 pub mod timers;
 mod version;
 

@@ -10,6 +10,7 @@ use camshaft_model::{
 use super::Core;
 use super::version::VersionError;
 use crate::apply::workflow::{Absent, ResultPlace, RunRows, Taken};
+use crate::state::State;
 use crate::workflow::cache;
 
 /// So many rows are read at once.
@@ -46,6 +47,8 @@ impl Core {
         for (constraint, due) in self.store().constraints().await? {
             self.alter(|state| state.constraints.set(Arc::new(constraint), due, now));
         }
+        // What is over by now is over before anything is decided.
+        self.apply(State::end_expired);
         for (event, rules) in self.store().held_events().await? {
             self.alter(|state| state.held_events.restore(event, rules));
         }

@@ -17,7 +17,7 @@ mod memory;
 mod slot;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

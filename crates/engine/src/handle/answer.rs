@@ -21,8 +21,10 @@ pub struct EventExplanation {
 pub struct Blocker {
     /// What it is, in a sentence.
     pub text: String,
-    /// The executions that hold what it waits for (at most 20 are named).
+    /// Some of the executions that hold what it waits for.
     pub holders: Vec<ExecutionId>,
+    /// How many do.
+    pub holder_count: usize,
     /// Until when, where that is known.
     pub until: Option<Timestamp>,
 }

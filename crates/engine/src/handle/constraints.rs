@@ -8,15 +8,13 @@ use async_trait::async_trait;
 use camshaft_model::port::constraint::{ConstraintControl, ControlRefused};
 use camshaft_model::port::store::{Outcome, StoreError};
 use camshaft_model::{
-    BlockedBy, Constraint, ConstraintKey, ConstraintType, ExecutionId, Ref, Scope, Status, Terms,
-    Timestamp,
+    BlockedBy, Constraint, ConstraintKey, ConstraintType, ExecutionId, Ref, Scope, Terms, Timestamp,
 };
 use tokio::sync::oneshot;
 
 use super::Engine;
 use crate::constraint::{Candidate, Class, Constraints, InForce};
-use crate::state::{Live, State};
-use crate::workflow::ActiveWork;
+use crate::state::State;
 
 /// So many executions that hold a lease are named for each constraint.
 const MAX_HOLDERS: usize = 20;
@@ -80,6 +78,13 @@ impl ConstraintControl for Engine {
         )?;
         is_stored(stored).await?;
         Ok(cleared)
+    }
+
+    fn constraint(&self, key: &ConstraintKey) -> Option<Constraint> {
+        self.core.read(|state| {
+            let found = state.constraints.get(key)?;
+            Some((*found.constraint).clone())
+        })
     }
 
     fn constraints(&self) -> Vec<Constraint> {
@@ -227,37 +232,8 @@ impl State {
 
     /// Of so many constraints it is counted at once what they do, so that nobody waits long for that.
     fn counted_at_once(&self) -> usize {
-        let each = self.waiting.classes().len() + self.leases.len() + self.held_events.len();
+        let each = self.waiting.classes().len() + self.leases.len() + self.held_events.kinds();
         (LOOKED_AT_AT_ONCE / each.max(1)).max(1)
-    }
-
-    /// What holds an execution now: see [`Engine::blocked_by`].
-    pub(crate) fn held_now(&self, live: &Live, now: Timestamp) -> Option<BlockedBy> {
-        match live.state.status {
-            Status::Requested => self.blocked_by(live, now),
-            Status::Waiting => self.wholly_held(live.spec.id, now),
-            _ => None,
-        }
-    }
-
-    /// The constraint that holds a run of a workflow, if all that it has to do is held by constraints.
-    fn wholly_held(&self, run: ExecutionId, now: Timestamp) -> Option<BlockedBy> {
-        let mut first = None;
-        for active in self.runs.get(&run)?.active.values() {
-            let children: Vec<ExecutionId> = match &active.work {
-                ActiveWork::Child(id) => vec![*id],
-                ActiveWork::Items(fan) => fan.running.values().copied().collect(),
-                ActiveWork::Inquiry(_) | ActiveWork::Event(_) => return None,
-            };
-            for child in children {
-                let held = self.held_now(self.live.get(&child)?, now)?;
-                if !matches!(held, BlockedBy::Constraint(_)) {
-                    return None;
-                }
-                first.get_or_insert(held);
-            }
-        }
-        first
     }
 }
 

@@ -58,7 +58,7 @@ impl Engine {
 }
 
 impl State {
-    fn load(&self, now: Timestamp) -> Load {
+    pub(crate) fn load(&self, now: Timestamp) -> Load {
         let capacity = &self.capacity;
         let resources = capacity.resources.iter().map(|(name, amount)| {
             let used = self.leases.resource_used(name);
@@ -76,7 +76,7 @@ impl State {
         let mut held: BTreeMap<&ConstraintKey, u64> = BTreeMap::new();
         for class in self.waiting.classes() {
             let count = class.len() as u64;
-            match class.under() {
+            match self.waiting.hold_of(class) {
                 None => load.ready += count,
                 Some(Hold::Constraint(key)) => {
                     load.held += count;

@@ -8,7 +8,7 @@ mod request;
 mod runs;
 mod tasks;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +46,10 @@ pub(crate) use runs::may_answer;
 pub use runs::{InquiryAnswer, RetryFrom};
 pub(crate) use runs::{as_kept, to_keep};
 pub use tasks::TaskNow;
+
+/// So many events of one batch are on their way to the disk at a time: enough to fill a commit, while what
+/// they need until then stays small and others get their turn.
+const MAX_UNDER_WAY: usize = 128;
 
 /// A handle to a running engine; cheap to clone.
 #[derive(Clone)]
@@ -117,6 +121,11 @@ impl Engine {
     /// Adds a host of sensors and hands it what the rules want.
     pub fn attach_sensors(&self, host: Arc<dyn SensorHost>) {
         self.core.attach_sensors(host);
+    }
+
+    /// Lets go of every host of sensors, before they stop: what runs that end still change is not told to them.
+    pub fn detach_sensors(&self) {
+        self.core.detach_sensors();
     }
 
     /// Wakes what is delayed, until `shutdown` says so.
@@ -246,21 +255,24 @@ impl Engine {
         Ok(())
     }
 
-    /// Records events with what rules make of them, each for itself, in one go.
+    /// Records events with what rules make of them, each for itself, in their order. If nobody waits for
+    /// the answer any more, those that have not had their turn are not recorded.
     pub async fn ingest_batch(
         &self,
         drafts: Vec<EventDraft>,
     ) -> Vec<Result<Accepted, IntakeError>> {
-        let pending: Vec<_> = drafts
-            .into_iter()
-            .map(|draft| self.ingest(draft, None))
-            .collect();
-        let mut results = Vec::with_capacity(pending.len());
-        for one in pending {
-            results.push(match one {
-                Ok(pending) => pending.finish().await,
-                Err(error) => Err(error),
-            });
+        let mut results = Vec::with_capacity(drafts.len());
+        let mut under_way = VecDeque::with_capacity(drafts.len().min(MAX_UNDER_WAY));
+        for draft in drafts {
+            if under_way.len() == MAX_UNDER_WAY
+                && let Some(oldest) = under_way.pop_front()
+            {
+                results.push(finish(oldest).await);
+            }
+            under_way.push_back(self.ingest(draft, None));
+        }
+        for rest in under_way {
+            results.push(finish(rest).await);
         }
         results
     }
@@ -428,14 +440,15 @@ impl Engine {
         definitions: Definitions,
     ) -> Result<(), ControlError> {
         self.decide(|_, _| {
-            let unit = Unit {
-                changes,
-                effects: vec![Effect::Definitions(definitions)],
-                ..Unit::default()
-            };
+            let mut unit = Unit::default();
+            unit.changes.extend(changes);
+            unit.effects.push(Effect::Definitions(definitions));
             Ok((Decision { units: vec![unit] }, ()))
         })
-        .await
+        .await?;
+        // Who is told that it is done may send to a new webhook at once.
+        self.core.reconcile_sensors();
+        Ok(())
     }
 
     /// Whether a rule is enabled, overrides included.
@@ -448,7 +461,8 @@ impl Engine {
         })
     }
 
-    /// Derives the wanted sensors from the enabled rules and hands them to every host.
+    /// Hands the sensors that the enabled rules and the runs that wait for events want to every host, if
+    /// they have changed.
     pub fn reconcile_sensors(&self) {
         self.core.reconcile_sensors();
     }
@@ -498,20 +512,12 @@ impl Engine {
 
     /// How the sensors are.
     pub fn sensors(&self) -> Vec<SensorHealth> {
-        let mut sensors: Vec<SensorHealth> = self
-            .core
-            .sensor_hosts
-            .lock()
-            .iter()
-            .flat_map(|host| host.health())
-            .collect();
-        sensors.extend(self.core.broken_sensors.lock().iter().cloned());
-        sensors
+        self.core.sensors.health()
     }
 
     /// The sensors that are wanted now (the webhook route looks paths up here).
     pub fn wanted_sensors(&self) -> Arc<Vec<SensorSpec>> {
-        self.core.wanted_sensors.lock().clone()
+        self.core.sensors.wanted()
     }
 
     /// The attempt that a token was made for, if that attempt is still alive.
@@ -536,24 +542,27 @@ struct PendingEvent {
     receiver: oneshot::Receiver<Result<Outcome, StoreError>>,
 }
 
-impl PendingEvent {
-    async fn finish(self) -> Result<Accepted, IntakeError> {
-        match committed(self.receiver).await {
-            Ok(Outcome::Applied { .. }) => Ok(Accepted {
-                event: self.event,
-                duplicate: false,
-                executions: self.executions,
-            }),
-            Ok(Outcome::Refused(Refusal::DuplicateEvent(event))) => Ok(Accepted {
-                event,
-                duplicate: true,
-                executions: Vec::new(),
-            }),
-            Ok(Outcome::Refused(refusal)) => {
-                Err(IntakeError::Unavailable(format!("refused: {refusal:?}")))
-            }
-            Err(error) => Err(IntakeError::Unavailable(error.message)),
+async fn finish(pending: Result<PendingEvent, IntakeError>) -> Result<Accepted, IntakeError> {
+    let PendingEvent {
+        event,
+        executions,
+        receiver,
+    } = pending?;
+    match committed(receiver).await {
+        Ok(Outcome::Applied { .. }) => Ok(Accepted {
+            event,
+            duplicate: false,
+            executions,
+        }),
+        Ok(Outcome::Refused(Refusal::DuplicateEvent(event))) => Ok(Accepted {
+            event,
+            duplicate: true,
+            executions: Vec::new(),
+        }),
+        Ok(Outcome::Refused(refusal)) => {
+            Err(IntakeError::Unavailable(format!("refused: {refusal:?}")))
         }
+        Err(error) => Err(IntakeError::Unavailable(error.message)),
     }
 }
 
@@ -569,7 +578,7 @@ async fn committed(
 #[async_trait]
 impl Intake for Engine {
     async fn emit(&self, draft: EventDraft) -> Result<Accepted, IntakeError> {
-        self.ingest(draft, None)?.finish().await
+        finish(self.ingest(draft, None)).await
     }
 
     async fn emit_with_state(
@@ -577,6 +586,6 @@ impl Intake for Engine {
         draft: EventDraft,
         sensor_state: Value,
     ) -> Result<Accepted, IntakeError> {
-        self.ingest(draft, Some(sensor_state))?.finish().await
+        finish(self.ingest(draft, Some(sensor_state))).await
     }
 }

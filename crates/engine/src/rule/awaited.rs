@@ -12,23 +12,21 @@ use super::matching::implied;
 #[derive(Debug)]
 pub struct AwaitedEvent {
     trigger: Ref,
-    parameters: Object,
     sensor: String,
     criteria: Vec<CompiledCriterion>,
 }
 
 impl AwaitedEvent {
     /// Compiles what is awaited; the patterns of the criteria are rendered already.
-    pub fn new(trigger: Ref, parameters: Object, criteria: Vec<Criterion>) -> Self {
+    pub fn new(trigger: Ref, parameters: &Object, criteria: Vec<Criterion>) -> Self {
         Self {
-            sensor: sensor_key(&trigger, &parameters),
-            criteria: implied(&trigger, &parameters)
+            sensor: sensor_key(&trigger, parameters),
+            criteria: implied(&trigger, parameters)
                 .into_iter()
                 .chain(criteria)
                 .map(CompiledCriterion::new)
                 .collect(),
             trigger,
-            parameters,
         }
     }
 
@@ -37,9 +35,9 @@ impl AwaitedEvent {
         &self.trigger
     }
 
-    /// What is asked of the trigger.
-    pub fn parameters(&self) -> &Object {
-        &self.parameters
+    /// The key of the sensor that it comes from.
+    pub fn sensor(&self) -> &str {
+        &self.sensor
     }
 
     /// Whether an event is from the right sensor and meets every criterion. One that cannot be

@@ -224,6 +224,9 @@ impl<'a> Bench<'a> {
     /// Stores the units of a decision one after another and performs the effects of each. A crash loses
     /// the effects of the unit that it follows, and all later units.
     pub(super) fn commit(&mut self, decision: Decision) {
+        if let Some(id) = decision.torn() {
+            self.complain(format!("{id} is new in one unit and moves in another"));
+        }
         for mut unit in decision.units {
             let transaction = unit.transaction(&self.state, self.now);
             if transaction.changes.is_empty() && unit.effects.is_empty() {

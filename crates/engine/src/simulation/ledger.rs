@@ -1,14 +1,15 @@
 //! What a store would hold, as plain memory: a fold of the stored changes, with the guards of a store.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
 use camshaft_model::port::store::{Change, Transaction};
 use camshaft_model::run::CachedResult;
 use camshaft_model::{
-    Attempt, Execution, ExecutionId, ExecutionState, Inquiry, InquiryId, InquiryStatus, RunRecord,
-    Status, StepEvent, TakenFrom, TaskRecord, TaskRef, Timestamp,
+    Attempt, BlockedBy, EnforcementOutcome, EventId, Execution, ExecutionId, ExecutionState,
+    Inquiry, InquiryId, InquiryStatus, Origin, Ref, RunRecord, Status, StepEvent, TakenFrom,
+    TaskRecord, TaskRef, Timestamp,
 };
 use serde_json::Value;
 
@@ -57,6 +58,27 @@ pub struct Ledger {
     places: HashMap<ExecutionId, usize>,
     records: HashMap<(ExecutionId, TaskRef), usize>,
     keys: BTreeSet<String>,
+    events: BTreeSet<EventId>,
+    event_keys: BTreeSet<(Ref, String)>,
+    /// Changes that were stored and name what is not.
+    adrift: Vec<String>,
+}
+
+/// Why a store does not take a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// What is new in it has the key of something that is there.
+    Duplicate(String),
+    /// An execution is not where it was decided to be.
+    Elsewhere(ExecutionId, String),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Duplicate(why) | Self::Elsewhere(_, why) => f.write_str(why),
+        }
+    }
 }
 
 /// Whether this is what a run keeps of an earlier one, and no start of its own.
@@ -66,12 +88,17 @@ fn is_kept(task: &TaskRecord) -> bool {
 
 impl Ledger {
     /// Stores a transaction, or says why a store would refuse it.
-    pub(super) fn store(&mut self, transaction: Transaction, now: Timestamp) -> Result<(), String> {
+    pub(crate) fn store(
+        &mut self,
+        transaction: Transaction,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
         let mut moved = HashMap::new();
         for change in &transaction.changes {
             self.guard(change, &mut moved)?;
         }
         self.commits += 1;
+        self.note_adrift(&transaction);
         for change in transaction.changes {
             self.apply(change, now);
         }
@@ -83,18 +110,25 @@ impl Ledger {
         &self,
         change: &Change,
         moved: &mut HashMap<ExecutionId, (Status, u32, i64)>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Refused> {
         match change {
+            Change::InsertEvent(event) => {
+                let key = event.draft.dedup_key.clone();
+                let key = key.map(|key| (event.draft.trigger.clone(), key));
+                if key.is_some_and(|key| self.event_keys.contains(&key)) {
+                    let why = format!("{} has the key of another event", event.id);
+                    return Err(Refused::Duplicate(why));
+                }
+            }
             Change::InsertExecution(execution) => {
+                let id = execution.spec.id;
                 let key = execution.spec.idempotency_key.as_ref();
-                if self.places.contains_key(&execution.spec.id) {
-                    return Err(format!("{} is recorded twice", execution.spec.id));
+                if self.places.contains_key(&id) {
+                    return Err(Refused::Elsewhere(id, format!("{id} is recorded twice")));
                 }
                 if key.is_some_and(|key| self.keys.contains(key)) {
-                    return Err(format!(
-                        "{} has the idempotency key of another execution",
-                        execution.spec.id
-                    ));
+                    let why = format!("{id} has the idempotency key of another execution");
+                    return Err(Refused::Duplicate(why));
                 }
             }
             Change::Move(transition) => {
@@ -103,16 +137,63 @@ impl Ledger {
                 let stored = self.execution(id).map(|execution| of(&execution.state));
                 let at = moved.insert(id, of(transition.to())).or(stored);
                 if at != Some(transition.from()) {
-                    return Err(format!(
-                        "{} was to move from {:?} and is at {at:?}",
-                        transition.execution(),
-                        transition.from()
-                    ));
+                    let from = transition.from();
+                    let why = format!("{id} was to move from {from:?} and is at {at:?}");
+                    return Err(Refused::Elsewhere(id, why));
                 }
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Notes what in a transaction belongs to something that is neither in it nor stored.
+    fn note_adrift(&mut self, transaction: &Transaction) {
+        let mut executions = HashSet::new();
+        let mut events = HashSet::new();
+        for change in &transaction.changes {
+            match change {
+                Change::InsertExecution(execution) => drop(executions.insert(execution.spec.id)),
+                Change::InsertEvent(event) => drop(events.insert(event.id)),
+                _ => {}
+            }
+        }
+        let no_execution =
+            |id: &ExecutionId| !executions.contains(id) && !self.places.contains_key(id);
+        let no_event = |id: &EventId| !events.contains(id) && !self.events.contains(id);
+        let adrift = transaction.changes.iter().filter(|change| match change {
+            Change::InsertExecution(execution) => {
+                let of_rule = match &execution.spec.origin {
+                    Origin::Rule { event, .. } => Some(event),
+                    _ => None,
+                };
+                execution.spec.parent.as_ref().is_some_and(no_execution)
+                    || of_rule.is_some_and(no_event)
+            }
+            Change::RecordAttempt(attempt) => no_execution(&attempt.key.execution),
+            Change::AppendStepEvent(step) => {
+                no_execution(&step.root) || step.item.as_ref().is_some_and(no_execution)
+            }
+            Change::PutRun(run) | Change::PutRunProgress(run) => no_execution(&run.execution),
+            Change::PutTask(task) => {
+                no_execution(&task.run) || task.execution.as_ref().is_some_and(no_execution)
+            }
+            Change::PutItems { run, .. } => no_execution(run),
+            Change::PutInquiry(inquiry) => no_execution(&inquiry.run),
+            Change::InsertEnforcement(enforcement) => {
+                let requested = match &enforcement.outcome {
+                    EnforcementOutcome::Requested { execution } => Some(execution),
+                    _ => None,
+                };
+                no_event(&enforcement.event) || requested.is_some_and(no_execution)
+            }
+            Change::HoldEvent { event, .. } | Change::ReleaseEvent(event) => no_event(event),
+            _ => false,
+        });
+        let adrift: Vec<String> = adrift
+            .map(|change| format!("it belongs to nothing that is recorded: {change:?}"))
+            .collect();
+        self.adrift.extend(adrift);
     }
 
     fn apply(&mut self, change: Change, now: Timestamp) {
@@ -123,6 +204,14 @@ impl Ledger {
                     let before = self.executions[place].state.status;
                     self.executions[place].state = transition.to().clone();
                     self.note_item(place, before, now);
+                }
+            }
+            Change::PutHeldBy { execution, held_by } => {
+                if let Some(place) = self.places.get(&execution).copied()
+                    && self.executions[place].state.status == Status::Requested
+                {
+                    let blocked_by = BlockedBy::Constraint(held_by);
+                    self.executions[place].state.blocked_by = Some(blocked_by);
                 }
             }
             Change::RecordAttempt(attempt) => self.attempts.push(*attempt),
@@ -150,9 +239,14 @@ impl Ledger {
                 self.cached.retain(|_, kept| kept.expires_at > now);
                 self.cached.insert(cached.key.clone(), *cached);
             }
+            Change::InsertEvent(event) => {
+                self.events.insert(event.id);
+                let key = event.draft.dedup_key.clone();
+                let key = key.map(|key| (event.draft.trigger.clone(), key));
+                self.event_keys.extend(key);
+            }
             // Nothing of a run follows from these.
-            Change::InsertEvent(_)
-            | Change::InsertEnforcement(_)
+            Change::InsertEnforcement(_)
             | Change::PutPackVersion(_)
             | Change::PutSensorState { .. }
             | Change::PutPack(_)
@@ -322,7 +416,7 @@ impl Ledger {
 
     /// What is broken of the promises that the records of runs must keep.
     pub fn violations(&self) -> Vec<String> {
-        let mut broken = Vec::new();
+        let mut broken = self.adrift.clone();
         let mut places = BTreeSet::new();
         for execution in &self.executions {
             let id = execution.spec.id;

@@ -25,6 +25,8 @@ mod scenario;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use ledger::Refused;
 pub use ledger::{Ledger, TaskPath};
 pub use mock::{Mock, Mocks, PerItem};
 pub use outcome::Outcome;

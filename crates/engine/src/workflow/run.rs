@@ -34,6 +34,15 @@ pub(crate) enum Alarm {
     Wait(ExecutionId, usize),
 }
 
+impl Alarm {
+    /// Whose it is.
+    pub(crate) const fn run(&self) -> ExecutionId {
+        match self {
+            Self::Deadline(run) | Self::Lap(run) | Self::Wait(run, _) => *run,
+        }
+    }
+}
+
 /// Tasks that a run keeps of an earlier one, by name.
 pub(crate) type Kept = BTreeMap<String, TaskRecord>;
 

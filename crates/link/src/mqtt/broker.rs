@@ -14,9 +14,11 @@ pub const PORT: u16 = 1883;
 /// The port of MQTT with TLS.
 pub const TLS_PORT: u16 = 8883;
 
-/// The most bytes that a packet may have. MQTT 3.1.1 has no way to tell a broker to leave out what is
-/// larger, so one such packet ends the connection.
-pub(super) const MAX_PACKET_BYTES: usize = 16 * 1024 * 1024;
+/// The most bytes that a packet from a broker or to it may have. MQTT 3.1.1 has no way to tell a broker
+/// to leave out what is larger, so one such packet ends the connection.
+pub(super) const MAX_CLIENT_PACKET_BYTES: usize = 16 * 1024 * 1024;
+/// The most bytes that a packet can have.
+pub(super) const MAX_MQTT_PACKET_BYTES: usize = 0x0fff_ffff;
 /// How many messages may wait for their acknowledgement.
 pub(super) const MAX_INFLIGHT: u16 = 128;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -85,7 +87,7 @@ impl Broker {
         options
             .set_keep_alive(KEEP_ALIVE)
             .set_clean_session(true)
-            .set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES)
+            .set_max_packet_size(MAX_CLIENT_PACKET_BYTES, MAX_CLIENT_PACKET_BYTES)
             .set_inflight(MAX_INFLIGHT);
         if let Some((user, password)) = &self.login {
             options.set_credentials(user, password);

@@ -13,10 +13,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use camshaft_model::ConstraintKey;
-use camshaft_model::notice::{Notice, Subscriber};
+use camshaft_model::notice::{Connection, Notice, Subscriber};
 use camshaft_model::port::clock::{Clock, Entropy};
 use camshaft_model::port::constraint::ConstraintControl;
+use parking_lot::Mutex;
 use rumqttc::{LastWill, QoS};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
@@ -65,7 +65,7 @@ pub struct Settings {
     pub predecessors: Vec<String>,
     /// The version of the program, for who looks at its presence.
     pub version: String,
-    /// Where what the broker has still to forget is kept through restarts.
+    /// Where it is kept through restarts what this engine decided otherwise than the broker.
     pub notes: Option<Arc<dyn Notes>>,
 }
 
@@ -92,10 +92,11 @@ pub type Listener = Arc<dyn Fn(&Link) + Send + Sync>;
 pub struct Connector {
     telemetry: Arc<Telemetry>,
     refused: Arc<Refused>,
+    connection: Arc<Mutex<Connection>>,
     inbox: Inbox,
     /// Set to the deadline when it stops.
     stop: watch::Sender<Option<Instant>>,
-    task: parking_lot::Mutex<Option<JoinHandle<()>>>,
+    task: Mutex<Option<JoinHandle<()>>>,
     /// Applies constraints; it holds the engine, which holds the bus, which holds this.
     applying: AbortHandle,
 }
@@ -129,12 +130,19 @@ impl Connector {
         let refused = constraints.refused.clone();
         let applying = tokio::spawn(constraints.run(inputs)).abort_handle();
         gate.close();
+        let connection = Arc::new(Mutex::new(Connection {
+            to: settings.broker.to_string(),
+            up: false,
+            since: clock.now(),
+            problem: None,
+        }));
         let worker = Worker {
             settings,
             telemetry: telemetry.clone(),
             clock,
             entropy,
             listener,
+            connection: connection.clone(),
             gate,
             inbox: inbox.clone(),
             to_tell,
@@ -143,9 +151,10 @@ impl Connector {
         Arc::new(Self {
             telemetry,
             refused,
+            connection,
             inbox,
             stop,
-            task: parking_lot::Mutex::new(Some(tokio::spawn(worker.run()))),
+            task: Mutex::new(Some(tokio::spawn(worker.run()))),
             applying,
         })
     }
@@ -195,6 +204,10 @@ impl Subscriber for Connector {
         self.refused.count()
     }
 
+    fn connection(&self) -> Option<Connection> {
+        Some(self.connection.lock().clone())
+    }
+
     fn notice(&self, notice: &Notice) {
         if let Notice::Constraint {
             constraint, change, ..
@@ -214,10 +227,6 @@ impl Subscriber for Connector {
 /// What a message was, so that it can be sent again if the broker has not got it.
 enum Ticket {
     Telemetry(Box<Queued>),
-    Told {
-        topic: String,
-        forgotten: Option<ConstraintKey>,
-    },
     Offline,
     Other,
 }
@@ -248,6 +257,7 @@ struct Worker {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     listener: Listener,
+    connection: Arc<Mutex<Connection>>,
     gate: Arc<Gate>,
     inbox: Inbox,
     to_tell: mpsc::Receiver<Tell>,
@@ -260,10 +270,10 @@ impl Worker {
         loop {
             let (reason, went) = match self.open().await {
                 Ok(session) => {
-                    (self.listener)(&Link::Up);
+                    self.tell(&Link::Up);
                     let began = Instant::now();
                     let (end, gathered) = self.serve(session).await;
-                    (self.listener)(&Link::Down);
+                    self.tell(&Link::Down);
                     let after = began.elapsed();
                     match end {
                         End::Told | End::CutOff => return,
@@ -286,7 +296,7 @@ impl Worker {
                     self.settings.topics.constraints()
                 );
             }
-            (self.listener)(&Link::Retrying { reason, after });
+            self.tell(&Link::Retrying { reason, after });
             tokio::select! {
                 () = sleep(after) => {}
                 _ = asked_to_stop(&mut self.stopped) => {
@@ -297,6 +307,22 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Notes how the connection is, and tells the listener.
+    fn tell(&self, link: &Link) {
+        {
+            let mut connection = self.connection.lock();
+            let up = *link == Link::Up;
+            if connection.up != up {
+                (connection.up, connection.since) = (up, self.clock.now());
+            }
+            connection.problem = match link {
+                Link::Retrying { reason, .. } => Some(reason.clone()),
+                Link::Up | Link::Down => None,
+            };
+        }
+        (self.listener)(link);
     }
 
     async fn open(&self) -> Result<Session<Ticket>, ConnectError> {
@@ -339,8 +365,8 @@ impl Worker {
                 let tickets = session.into_unacknowledged();
                 let telemetry = tickets.into_iter().filter_map(|ticket| match ticket {
                     Ticket::Telemetry(queued) => Some(*queued),
-                    // These are published again with the next connection, or not needed any more.
-                    Ticket::Told { .. } | Ticket::Offline | Ticket::Other => None,
+                    // What of these is still needed is published again with the next connection.
+                    Ticket::Offline | Ticket::Other => None,
                 });
                 self.telemetry.put_back(telemetry.collect());
                 End::Lost(error)
@@ -362,6 +388,13 @@ impl Worker {
             (talk.marker.clone(), QoS::AtLeastOnce),
         ])?;
         loop {
+            // Engines act on what is told of constraints, so it never waits for telemetry, of which there
+            // may be any amount.
+            while session.has_room()
+                && let Ok(tell) = self.to_tell.try_recv()
+            {
+                tell_of_constraint(tell, session, talk);
+            }
             if talk.gathering_until.is_none() || talk.stop_at.is_some() {
                 self.send_telemetry(session);
             }
@@ -380,13 +413,7 @@ impl Worker {
             tokio::select! {
                 happened = session.next() => self.happened(happened?, session, talk)?,
                 () = self.telemetry.filled(), if session.has_room() && talk.gathering_until.is_none() => {}
-                Some(tell) = self.to_tell.recv(), if session.has_room() => {
-                    let Tell { connection, message, forgotten } = tell;
-                    if connection == talk.number {
-                        let topic = message.topic.clone();
-                        let _ = session.publish(message, Ticket::Told { topic, forgotten });
-                    }
-                }
+                Some(tell) = self.to_tell.recv(), if session.has_room() => tell_of_constraint(tell, session, talk),
                 () = until(talk.gathering_until) => {
                     tracing::warn!("the broker has not said within 2 s that all of its constraints are here (may this engine publish to {}?); what has come holds", talk.marker);
                     self.gathered(talk, false);
@@ -459,7 +486,6 @@ impl Worker {
     fn acknowledged(&self, ticket: Ticket) {
         match ticket {
             Ticket::Telemetry(queued) => self.telemetry.delivered(queued.run),
-            Ticket::Told { topic, forgotten } => self.inbox.put(Input::Told { topic, forgotten }),
             Ticket::Offline | Ticket::Other => {}
         }
     }
@@ -535,6 +561,17 @@ async fn asked_to_stop(stopped: &mut watch::Receiver<Option<Instant>>) -> Instan
         Ok(deadline) => deadline.unwrap_or_else(Instant::now),
         // Whoever could ask is gone: that is as good as having asked.
         Err(_) => Instant::now() + STOP_TIMEOUT,
+    }
+}
+
+/// What was meant for an earlier connection was decided anew for this one.
+fn tell_of_constraint(tell: Tell, session: &mut Session<Ticket>, talk: &Talk) {
+    let Tell {
+        connection,
+        message,
+    } = tell;
+    if connection == talk.number {
+        let _ = session.publish(message, Ticket::Other);
     }
 }
 

@@ -1,61 +1,75 @@
-//! Constraints from the broker: what a message changes, and what the broker must forget.
+//! Constraints from the broker: what a message changes here, and what the broker is to retain.
 //!
 //! [`Constraints`] takes messages and what the engine tells of constraints, one after another, and is
-//! the only one that asks the engine for changes. What the broker retains when a connection begins is
-//! gathered until all of it is there and applied before anything that came later: messages of one type
-//! first, then those that every client reads, because every client writes the latter, so they are the
-//! later word.
+//! the only one that asks the engine for changes. It remembers three things:
 //!
-//! A constraint that came by the broker and is ended or replaced here would come back with the next
-//! connection; so the broker is made to forget it. An empty message to the topic of a whole scope ends
-//! all of the scope's types for everybody who listens. Where others still hold, one of these takes its
-//! place. What we publish comes back to us and must not be taken for somebody else's wish: it is passed
-//! over, but it also shows what the broker retains from then on. If that is not what holds, because somebody
-//! published while ours was on its way, what holds is published again.
+//! - *words*, the broker's last word about each constraint and how it stands here: in force, overridden or
+//!   ended by the API of this engine, or cleared by the broker;
+//! - *slots*, what each topic retains, as this connection has shown;
+//! - *witnessed*, the constraints of which somebody's wish was heard on this connection. Everybody who has
+//!   heard the last wish has the same word.
+//!
+//! | input | words | slots | witnessed | the engine | published |
+//! |---|---|---|---|---|---|
+//! | a connection begins | what has expired goes | emptied | emptied | | |
+//! | a retained message | | the topic | | | |
+//! | all that is retained is here | where slots say something new | | | what is new is set | copies; the ends that are owed |
+//! | a wish: a constraint | in force | the topic | added | set | a copy |
+//! | a wish: an empty message | gone, or cleared while the other topic has it | the topic | added | cleared, whoever set it | an erasure |
+//! | of an engine: a copy | if not witnessed, nor ended here: in force | the topic | | then set, but not over what the API set | if witnessed, or ended here: what is right |
+//! | of an engine: an erasure | if not witnessed: gone | the topic | | then cleared, if it came by the broker | if witnessed: what is right |
+//! | of an engine: an end | gone, if that is the word | the topic | | then cleared, if it came by the broker | if witnessed: what is right |
+//! | the API set one | overridden | | | | |
+//! | the API cleared one of the broker's | ended | | | | its end |
+//! | one expired | | | | | |
+//!
+//! One topic retains one message, so what clients publish for one type to the topic of a scope takes the
+//! place of another type there. Engines make up for that on the topics of the types: a *copy* of what holds
+//! by the topic of the scope, or an *erasure* of what does not hold any more. Neither is a wish: whoever
+//! knows better writes what is right, a few times, and the others follow. So it does not matter in which order several
+//! engines write, nor that what they write arrives after a new wish; and what we published ourselves comes
+//! back as a message like any other.
+//!
+//! Every reader sees when a constraint expires, so nobody publishes that. What the API sets is of this engine
+//! alone: it is not published, and only a wish takes its place.
 
-mod echo;
-mod owed;
+mod log;
+mod publish;
+mod slots;
+mod word;
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use camshaft_model::port::clock::Clock;
 use camshaft_model::port::constraint::{ConstraintControl, ControlRefused};
-use camshaft_model::{Constraint, ConstraintChange, ConstraintKey, Via, duration};
+use camshaft_model::{Constraint, ConstraintChange, ConstraintKey, MAX_CONSTRAINTS, Via, duration};
+use futures::future::join_all;
 use tokio::sync::mpsc;
 
 use super::gate::Gate;
 use super::inbox::{Input, Inputs};
-use super::message::{self, MAX_CONSTRAINT_BYTES, MessageError};
-use super::session::Message;
+use super::message::{self, MessageError, Said};
 use super::topic::{ConstraintTopic, Topics};
-use echo::Echoes;
-pub use owed::Notes;
-use owed::Owed;
+use log::Log;
+pub(super) use publish::Tell;
+use slots::{MAX_TOPICS, Slot, Slots};
+pub use word::Notes;
+use word::{Standing, Words, is_same, labelled};
 
-/// The most retained messages that are gathered at the begin of a connection.
-const MAX_GATHERED: usize = 10_000;
-/// The most bytes of them.
-const MAX_GATHERED_BYTES: usize = 16 * 1024 * 1024;
-/// The most refused messages that are remembered, so that a retained one is logged once.
-const MAX_REMEMBERED: usize = 1_024;
-/// How many refused messages are logged in a minute.
-const LOGGED_A_MINUTE: u32 = 10;
+/// The most bytes of messages that wait until all that is retained is here.
+const MAX_LATER_BYTES: usize = 16 * 1024 * 1024;
+/// The most constraints of which it is remembered that somebody's wish was heard.
+const MAX_WITNESSED: usize = 4 * MAX_CONSTRAINTS;
+/// How often engines are told what is right after each wish. Two that have heard different wishes would answer
+/// one another for ever.
+const MAX_ANSWERS: u8 = 4;
+/// The same after an end: fewer, so that who has heard a wish since has the last word.
+const MAX_ANSWERS_AFTER_END: u8 = 3;
 /// How long to wait before a constraint that could not be stored is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// Something that the broker is to retain, or to retain no more.
-#[derive(Debug)]
-pub(super) struct Tell {
-    /// The connection that it is for; with another one it is decided anew.
-    pub(super) connection: u64,
-    pub(super) message: Message,
-    /// What the broker has forgotten once it has this.
-    pub(super) forgotten: Option<ConstraintKey>,
-}
 
 /// How often something from the broker changed nothing.
 #[derive(Debug, Default)]
@@ -85,30 +99,58 @@ pub(super) struct Constraints {
 struct State {
     /// The connection that there is.
     connection: Option<u64>,
-    /// Messages of the begin of a connection, while it lasts.
-    gathering: Option<Gathering>,
-    /// Which topics hold a message for who comes later, and of which constraint.
-    kept: HashMap<String, ConstraintKey>,
-    /// What came by the broker and is in force.
-    in_force: HashMap<ConstraintKey, Constraint>,
-    /// What the broker has not forgotten yet, as it was.
-    owed: Owed,
-    /// What is still to come back to us.
-    echoes: Echoes,
+    /// What came after the retained messages, while these are awaited.
+    gathering: Option<Later>,
+    /// Whether every retained message has come.
+    has_all: bool,
+    words: Words,
+    slots: Slots,
+    /// With the answers to engines that are left.
+    witnessed: HashMap<ConstraintKey, u8>,
+    /// Of which we told the end on this connection.
+    ending: HashMap<ConstraintKey, Ending>,
+}
+
+/// A constraint of which we told the end.
+struct Ending {
+    constraint: Constraint,
+    /// Whether that has come back.
+    is_back: bool,
+    /// How often engines are told once more; not after a wish.
+    answers: u8,
+}
+
+impl State {
+    /// Somebody's wish was heard.
+    fn wished(&mut self, key: &ConstraintKey) {
+        self.witnessed.insert(key.clone(), MAX_ANSWERS);
+        if let Some(ending) = self.ending.get_mut(key) {
+            ending.answers = 0;
+        }
+    }
+
+    /// What a topic still retains of a constraint that was cleared is not to come back.
+    fn pass_over_left(&mut self, key: &ConstraintKey) {
+        let left = self.slots.typed(key).or_else(|| self.slots.plain(key));
+        if let Some(left) = left.map(|slot| slot.constraint.clone()) {
+            self.words.put(left, Standing::Cleared);
+        }
+    }
 }
 
 #[derive(Default)]
-struct Gathering {
-    retained: Vec<(String, Vec<u8>)>,
-    later: Vec<(String, Vec<u8>)>,
+struct Later {
+    messages: Vec<(String, Vec<u8>)>,
     bytes: usize,
 }
 
-impl Gathering {
-    fn has_room(&self, topic: &str, payload: &[u8]) -> bool {
-        self.retained.len() + self.later.len() < MAX_GATHERED
-            && self.bytes + topic.len() + payload.len() <= MAX_GATHERED_BYTES
-    }
+/// A message about constraints, read.
+struct Received {
+    topic: String,
+    payload: Vec<u8>,
+    about: ConstraintTopic,
+    /// `None` if it is empty.
+    said: Option<Said>,
 }
 
 impl Constraints {
@@ -122,7 +164,7 @@ impl Constraints {
         let mut state = State::default();
         for constraint in control.constraints() {
             if constraint.via == Via::Mqtt {
-                state.in_force.insert(constraint.key(), constraint);
+                state.words.put(constraint, Standing::InForce);
             }
         }
         Self {
@@ -138,13 +180,10 @@ impl Constraints {
         }
     }
 
-    /// Goes on with what an earlier life has left for the broker to forget.
+    /// Goes on with what an earlier life has decided otherwise than the broker.
     #[must_use]
     pub(super) fn keeping(mut self, notes: Arc<dyn Notes>) -> Self {
-        self.state.owed = Owed::restore(notes, self.clock.now());
-        for key in self.state.in_force.keys() {
-            self.state.owed.constraints.remove(key);
-        }
+        self.state.words.restore(notes, self.clock.now());
         self
     }
 
@@ -152,37 +191,33 @@ impl Constraints {
     pub(super) async fn run(mut self, mut inputs: Inputs) {
         while let Some(input) = inputs.next().await {
             self.take(input).await;
-            self.state.owed.note(self.state.connection.is_some());
+            if inputs.is_empty() {
+                self.state.words.note();
+            }
         }
     }
 
     pub(super) async fn take(&mut self, input: Input) {
         match input {
-            Input::Connected(connection) => {
-                self.state.connection = Some(connection);
-                self.state.echoes.clear();
-                self.state.kept.clear();
-                self.state.gathering = Some(Gathering::default());
-            }
+            Input::Connected(connection) => self.connected(connection),
+            Input::Received {
+                topic,
+                payload,
+                retained: false,
+            } if self.state.gathering.is_some() => self.later(topic, payload),
             Input::Received {
                 topic,
                 payload,
                 retained,
-            } => match &mut self.state.gathering {
-                Some(gathering) if gathering.has_room(&topic, &payload) => {
-                    gathering.bytes += topic.len() + payload.len();
-                    let list = if retained {
-                        &mut gathering.retained
+            } => {
+                if let Some(received) = self.read(topic, payload) {
+                    if retained {
+                        self.retained(received).await;
                     } else {
-                        &mut gathering.later
-                    };
-                    list.push((topic, payload));
+                        self.heard(received).await;
+                    }
                 }
-                Some(_) => self.refuse(&topic, &payload, "there are too many retained messages"),
-                None => {
-                    self.received(topic, &payload, retained).await;
-                }
-            },
+            }
             Input::TooLarge { topic, bytes } => {
                 let error = MessageError::TooLarge(bytes);
                 self.refuse(&topic, &bytes.to_le_bytes(), &error.to_string());
@@ -192,172 +227,440 @@ impl Constraints {
                 complete,
             } => {
                 if self.state.connection == Some(connection) {
-                    self.apply_gathered(complete).await;
+                    self.gathered(complete).await;
                 }
                 self.gate.open(connection);
             }
             Input::Disconnected(connection) => {
                 self.state.connection = None;
                 // What has come holds, whatever did not.
-                self.apply_gathered(false).await;
+                self.gathered(false).await;
                 self.gate.open(connection);
             }
             Input::Changed(constraint, change) => self.changed(&constraint, change),
-            Input::Told { topic, forgotten } => {
-                self.state.echoes.acknowledged(&topic, self.clock.now());
-                if let Some(key) = forgotten {
-                    self.state.owed.constraints.remove(&key);
-                }
+        }
+    }
+
+    fn connected(&mut self, connection: u64) {
+        let now = self.clock.now();
+        let state = &mut self.state;
+        state.connection = Some(connection);
+        state.gathering = Some(Later::default());
+        state.has_all = false;
+        state.slots.clear();
+        state.witnessed.clear();
+        state.ending.clear();
+        state.words.forget_expired(now);
+    }
+
+    fn later(&mut self, topic: String, payload: Vec<u8>) {
+        let bytes = topic.len() + payload.len();
+        match &mut self.state.gathering {
+            Some(later) if later.bytes + bytes <= MAX_LATER_BYTES => {
+                later.bytes += bytes;
+                later.messages.push((topic, payload));
+            }
+            _ => self.refuse(&topic, &payload, "too many came before it"),
+        }
+    }
+
+    /// What a message says, if it is one about constraints.
+    fn read(&mut self, topic: String, payload: Vec<u8>) -> Option<Received> {
+        let read = self.topics.read_constraint(&topic);
+        let read = read.map_err(|error| error.to_string()).and_then(|about| {
+            if payload.is_empty() {
+                return Ok((about, None));
+            }
+            let said = message::read_said(&payload, self.clock.now());
+            let said = match (said.map_err(|error| error.to_string())?, about.kind) {
+                // Only the topic of a type tells what engines do.
+                (Said::Kept(constraint), None) => Said::Wanted(constraint),
+                (Said::Ended(constraint), None) => Said::Over(constraint),
+                (said, _) => said,
+            };
+            let key = said.constraint().key();
+            if key.scope != about.scope {
+                return Err(format!(
+                    "its scope is '{}', but its topic is that of the scope '{}'",
+                    key.scope, about.scope
+                ));
+            }
+            if about.kind.is_some_and(|wanted| wanted != key.kind) {
+                let kind = key.kind;
+                return Err(format!(
+                    "its type is {kind}, but its topic is that of another type"
+                ));
+            }
+            Ok((about, Some(said)))
+        });
+        match read {
+            Ok((about, said)) => Some(Received {
+                topic,
+                payload,
+                about,
+                said,
+            }),
+            Err(reason) => {
+                self.refuse(&topic, &payload, &reason);
+                None
             }
         }
     }
 
-    async fn apply_gathered(&mut self, complete: bool) {
-        let Some(gathered) = self.state.gathering.take() else {
+    /// A topic retains this.
+    async fn retained(&mut self, received: Received) {
+        let (constraint, is_kept) = match received.said {
+            Some(Said::Wanted(constraint)) => (constraint, false),
+            Some(Said::Kept(constraint)) => (constraint, true),
+            Some(Said::Ended(_) | Said::Over(_)) | None => return,
+        };
+        let key = constraint.key();
+        let slot = Slot {
+            constraint,
+            is_kept,
+        };
+        if !self.state.slots.put(received.about, slot, self.clock.now()) {
+            let reason = format!("more than {MAX_TOPICS} topics have one");
+            self.refuse(&received.topic, &received.payload, &reason);
+        } else if self.state.gathering.is_some() {
+            // It is acted on when all has come.
+        } else if self.state.witnessed.contains_key(&key) {
+            // What was heard is newer.
+            if self.state.words.standing(&key).is_none() {
+                self.state.pass_over_left(&key);
+            }
+            self.tidy(&key);
+        } else {
+            // The time for gathering is over.
+            let new = self.new_by_slots(&key);
+            self.set(new.into_iter().collect()).await;
+        }
+    }
+
+    /// Acts on all that is retained, and then on what came later.
+    async fn gathered(&mut self, complete: bool) {
+        self.state.has_all |= complete;
+        let Some(later) = self.state.gathering.take() else {
             return;
         };
-        let Gathering {
-            mut retained,
-            later,
-            ..
-        } = gathered;
-        // A stable sort: `false` is before `true`.
-        retained.sort_by_key(|(topic, _)| !is_of_type(topic));
-        let mut held = HashSet::new();
-        for (topic, payload) in retained {
-            held.extend(self.received(topic, &payload, true).await);
-        }
+        let keys = self.state.slots.keys();
+        let new: Vec<Constraint> = keys
+            .iter()
+            .filter_map(|key| self.new_by_slots(key))
+            .collect();
+        self.set(new).await;
         if complete {
-            // What is owed and was not among them is gone already.
-            self.state
-                .owed
-                .constraints
-                .retain(|key, _| held.contains(key));
+            // What the broker has forgotten need not be passed over any more.
+            let State { words, slots, .. } = &mut self.state;
+            words
+                .of
+                .retain(|key, word| word.standing == Standing::InForce || slots.has(key));
         }
-        for (topic, payload) in later {
-            self.received(topic, &payload, false).await;
+        for key in &keys {
+            match self.state.words.standing(key) {
+                Some(Standing::InForce | Standing::Overridden) => self.copy_plain(key),
+                Some(Standing::Ended) => self.publish_end(key),
+                Some(Standing::Cleared) => {
+                    self.erase(key);
+                    self.erase_plain(key);
+                }
+                None => {}
+            }
+        }
+        for (topic, payload) in later.messages {
+            if let Some(received) = self.read(topic, payload) {
+                self.heard(received).await;
+            }
         }
     }
 
-    /// Does what a message asks for. Returns the constraint if the broker holds it and must forget it.
-    async fn received(
+    /// What is to be put in force because the slots say something that is not known yet.
+    fn new_by_slots(&mut self, key: &ConstraintKey) -> Option<Constraint> {
+        let Slot {
+            constraint,
+            is_kept,
+        } = self.state.slots.stated(key, self.clock.now())?;
+        let word = self.state.words.of.get(key);
+        let constraint = labelled(constraint, word.map(|word| &word.constraint));
+        let is_known = word.is_some_and(|word| match word.standing {
+            Standing::InForce => word.constraint.says_the_same(&constraint),
+            _ => is_same(&word.constraint, &constraint),
+        });
+        if is_known {
+            return None;
+        }
+        self.unless_overridden(constraint, is_kept)
+    }
+
+    /// A copy takes the place of nothing that the API set: it may be of a wish that is past.
+    fn unless_overridden(&mut self, constraint: Constraint, is_kept: bool) -> Option<Constraint> {
+        let in_force = self.control.constraint(&constraint.key());
+        if is_kept && in_force.is_some_and(|held| held.via != Via::Mqtt) {
+            self.state.words.put(constraint, Standing::Overridden);
+            return None;
+        }
+        Some(constraint)
+    }
+
+    /// A message that was published just now.
+    async fn heard(&mut self, received: Received) {
+        let Received {
+            topic,
+            payload,
+            about,
+            said,
+        } = received;
+        self.forget_some();
+        let keys = match &said {
+            Some(said) => vec![said.constraint().key()],
+            None => about.keys(),
+        };
+        let kind = about.kind;
+        let is_wish = matches!(said, None | Some(Said::Wanted(_)));
+        match said {
+            None => self.cleared(&topic, &about, &keys).await,
+            Some(Said::Wanted(constraint)) => {
+                self.wanted(&topic, &payload, about, constraint).await;
+            }
+            Some(Said::Kept(constraint)) => self.kept(about, constraint).await,
+            Some(Said::Ended(constraint)) => {
+                self.state.slots.remove(&about);
+                let word = self.state.words.of.get(&keys[0]);
+                if word.is_some_and(|word| is_same(&word.constraint, &constraint)) {
+                    self.is_over(&keys[0]).await;
+                }
+                let ending = self.state.ending.get_mut(&keys[0]);
+                let was_back = ending.map(|ending| std::mem::replace(&mut ending.is_back, true));
+                let plain = self.state.slots.plain(&keys[0]);
+                if was_back == Some(false)
+                    && plain.is_some_and(|slot| is_same(&slot.constraint, &constraint))
+                {
+                    self.erase_plain(&keys[0]);
+                }
+            }
+            Some(Said::Over(_)) => {
+                self.state.slots.remove(&about);
+                if kind.is_some() && !self.state.witnessed.contains_key(&keys[0]) {
+                    self.is_over(&keys[0]).await;
+                }
+            }
+        }
+        for key in &keys {
+            if self.tidy(key) && !is_wish {
+                self.answered(key);
+            }
+        }
+    }
+
+    /// An engine was told what is right. Who has said so often enough follows the others.
+    fn answered(&mut self, key: &ConstraintKey) {
+        if let Some(left) = self.state.witnessed.get_mut(key) {
+            *left -= 1;
+            if *left == 0 {
+                self.state.witnessed.remove(key);
+            }
+        }
+    }
+
+    /// Keeps what is remembered within bounds. Of what is not witnessed the others know better.
+    fn forget_some(&mut self) {
+        if self.state.witnessed.len() >= MAX_WITNESSED {
+            let now = self.clock.now();
+            self.state.witnessed.clear();
+            self.state.words.forget_expired(now);
+        }
+        if self.state.words.of.len() >= MAX_WITNESSED {
+            // Only so many that have not expired are in force.
+            self.state.words.forget_expired(self.clock.now());
+        }
+        if self.state.ending.len() >= MAX_WITNESSED {
+            self.state.ending.retain(|_, ending| !ending.is_back);
+        }
+    }
+
+    /// Somebody wants a constraint.
+    async fn wanted(
         &mut self,
-        topic: String,
+        topic: &str,
         payload: &[u8],
-        retained: bool,
-    ) -> Option<ConstraintKey> {
+        about: ConstraintTopic,
+        constraint: Constraint,
+    ) {
         let now = self.clock.now();
-        if !retained && self.state.echoes.is_one(&topic, payload, now) {
-            self.echoed(&topic, payload);
-            return None;
-        }
-        let about = match self.topics.read_constraint(&topic) {
-            Ok(about) => about,
-            Err(error) => {
-                self.refuse(&topic, payload, &error.to_string());
-                return None;
-            }
-        };
-        if payload.is_empty() {
-            self.cleared(&topic, about).await;
-            return None;
-        }
-        let constraint = match message::read(payload, now) {
-            Ok(constraint) => constraint,
-            Err(error) => {
-                self.refuse(&topic, payload, &error.to_string());
-                return None;
-            }
-        };
-        if constraint.scope != about.scope {
-            let message = format!(
-                "its scope is '{}', but its topic is that of the scope '{}'",
-                constraint.scope, about.scope
-            );
-            self.refuse(&topic, payload, &message);
-            return None;
-        }
-        let kind = constraint.terms.kind();
-        if about.kind.is_some_and(|wanted| wanted != kind) {
-            let message = format!("its type is {kind}, but its topic is that of another type");
-            self.refuse(&topic, payload, &message);
-            return None;
-        }
-        self.set(topic, payload, constraint, retained).await
-    }
-
-    async fn set(
-        &mut self,
-        topic: String,
-        payload: &[u8],
-        mut constraint: Constraint,
-        retained: bool,
-    ) -> Option<ConstraintKey> {
         let key = constraint.key();
-        if message::is_over(&constraint) {
-            // It keeps the place of one that was cleared by the topic of its type.
-            self.state.kept.remove(&topic);
-            return None;
-        }
-        if !is_of_type(&topic)
-            && let Some(same) = self.state.in_force.get(&key)
-            && is_same(same, &constraint)
-        {
-            // Reason and owner are told by the topic of the type only.
-            constraint.reason = constraint.reason.or_else(|| same.reason.clone());
-            constraint.owner = constraint.owner.or_else(|| same.owner.clone());
-        }
-        if retained
-            && self
-                .state
-                .owed
-                .constraints
-                .get(&key)
-                .is_some_and(|old| is_same(old, &constraint))
-        {
-            self.state.kept.insert(topic, key.clone());
-            self.make_forget(&key);
-            return Some(key);
+        let word = self.state.words.of.get(&key);
+        let constraint = labelled(constraint, word.map(|word| &word.constraint));
+        let held = self.control.constraint(&key);
+        let is_known = word.is_some_and(|word| {
+            let is_it =
+                |held: Constraint| held.via == Via::Mqtt && held.set_at == word.constraint.set_at;
+            word.constraint.says_the_same(&constraint) && held.is_some_and(is_it)
+        });
+        let slot = Slot {
+            constraint: constraint.clone(),
+            is_kept: false,
+        };
+        self.state.slots.put(about, slot, now);
+        self.state.wished(&key);
+        if is_known {
+            return;
         }
         let expires_at = constraint.expires_at;
-        loop {
-            match self.control.set(constraint.clone()).await {
-                Ok(()) => {
-                    self.state.owed.constraints.remove(&key);
-                    self.state.in_force.insert(key.clone(), constraint);
-                    self.state.kept.insert(topic, key);
-                    return None;
-                }
-                Err(ControlRefused::Store(error)) => {
-                    tracing::error!(%topic, %error, "a constraint from the broker was not stored; it is tried again");
-                    tokio::time::sleep(self.retry).await;
-                }
-                Err(ControlRefused::Expired) => {
-                    self.state.kept.remove(&topic);
-                    if retained {
-                        tracing::debug!(%topic, "a constraint that the broker retains has expired");
-                        return None;
-                    }
-                    let late = expires_at.map_or(Duration::ZERO, |at| self.clock.now().since(at));
-                    let message = format!(
-                        "it had expired {} before it arrived; if its time was meant to be ahead, the clock of its sender or of this machine is wrong",
-                        duration::display(late)
-                    );
-                    self.refuse(&topic, payload, &message);
-                    return None;
-                }
-                Err(error) => {
-                    self.refuse(&topic, payload, &error.to_string());
-                    return None;
-                }
+        for refused in self.set(vec![constraint]).await {
+            // Others may have taken it: their clocks differ, or they have room.
+            self.state.witnessed.remove(&key);
+            let standing = self.state.words.standing(&key);
+            if matches!(refused, ControlRefused::Expired)
+                && matches!(standing, Some(Standing::InForce | Standing::Overridden))
+            {
+                // What it was to take the place of goes on.
+                self.copy_word(&key);
             }
+            let reason = match (refused, expires_at) {
+                (ControlRefused::Expired, Some(at)) => format!(
+                    "it had expired {} before it arrived; if its time was meant to be ahead, the clock of its sender or of this machine is wrong",
+                    duration::display(now.since(at))
+                ),
+                (refused, _) => refused.to_string(),
+            };
+            self.refuse(topic, payload, &reason);
         }
     }
 
-    async fn cleared(&mut self, topic: &str, about: ConstraintTopic) {
-        self.state.kept.remove(topic);
-        let ConstraintTopic { scope, kind } = about;
-        while let Err(error) = self.control.clear(&scope, kind).await {
+    /// Somebody ended a constraint, or all of a scope: whoever set them.
+    async fn cleared(&mut self, topic: &str, about: &ConstraintTopic, keys: &[ConstraintKey]) {
+        let state = &mut self.state;
+        state.slots.remove(about);
+        for key in keys {
+            state.wished(key);
+            state.words.of.remove(key);
+            state.pass_over_left(key);
+        }
+        self.clear(topic, about).await;
+    }
+
+    /// An engine copied what holds by its knowledge.
+    async fn kept(&mut self, about: ConstraintTopic, constraint: Constraint) {
+        let key = constraint.key();
+        let slot = Slot {
+            constraint: constraint.clone(),
+            is_kept: true,
+        };
+        self.state.slots.put(about, slot, self.clock.now());
+        let word = self.state.words.of.get(&key);
+        let is_known = word.is_some_and(|word| {
+            word.standing != Standing::Cleared && is_same(&word.constraint, &constraint)
+        });
+        if is_known || self.state.witnessed.contains_key(&key) {
+            return;
+        }
+        if self.is_ended_here(&constraint) {
+            self.erase(&key);
+            return;
+        }
+        let new = self.unless_overridden(constraint, true);
+        self.set(new.into_iter().collect()).await;
+    }
+
+    /// Whether a copy is of a constraint that was ended here: of an engine that has come in between, and has
+    /// found it on the topic of the scope. Only so often, as others may have heard a wish that we have not.
+    fn is_ended_here(&mut self, copy: &Constraint) -> bool {
+        let ending = self.state.ending.get_mut(&copy.key());
+        let Some(ending) = ending.filter(|ending| is_same(&ending.constraint, copy)) else {
+            return false;
+        };
+        let is_left = ending.answers > 0;
+        ending.answers = ending.answers.saturating_sub(1);
+        is_left
+    }
+
+    /// What the broker said does not hold any more; what the API set in its place does.
+    async fn is_over(&mut self, key: &ConstraintKey) {
+        self.state.words.of.remove(key);
+        if let Some(left) = self.state.slots.plain(key) {
+            let left = left.constraint.clone();
+            self.state.words.put(left, Standing::Cleared);
+        }
+        let in_force = self.control.constraint(key);
+        if in_force.is_some_and(|held| held.via == Via::Mqtt) {
+            let topic = self.topics.constraint_of_type(key);
+            self.clear(&topic, &ConstraintTopic::of(key)).await;
+        }
+    }
+
+    /// What the engine tells of a constraint, whoever asked for it.
+    fn changed(&mut self, constraint: &Constraint, change: ConstraintChange) {
+        let key = constraint.key();
+        let Some(word) = self.state.words.of.get_mut(&key) else {
+            return;
+        };
+        // This may tell of one that another has followed meanwhile.
+        let is_this = constraint.via == Via::Mqtt && constraint.set_at == word.constraint.set_at;
+        match change {
+            _ if matches!(word.standing, Standing::Ended | Standing::Cleared) => {}
+            ConstraintChange::Set if is_this => word.standing = Standing::InForce,
+            ConstraintChange::Set if constraint.via != Via::Mqtt => {
+                word.standing = Standing::Overridden;
+            }
+            ConstraintChange::Cleared if is_this => {
+                word.standing = Standing::Ended;
+                self.publish_end(&key);
+            }
+            ConstraintChange::Set | ConstraintChange::Cleared | ConstraintChange::Expired => {}
+        }
+    }
+
+    /// Puts constraints in force as the broker's words: hands all over, because that is when they take
+    /// effect, and then waits until they are stored. Returns why some are not in force.
+    async fn set(&mut self, constraints: Vec<Constraint>) -> Vec<ControlRefused> {
+        let mut refused = Vec::new();
+        let mut left = constraints;
+        while !left.is_empty() {
+            let answers = left.iter().map(|one| self.control.set(one.clone()));
+            let answers = join_all(answers).await;
+            let mut again = Vec::new();
+            for (constraint, answer) in left.into_iter().zip(answers) {
+                match answer {
+                    Ok(()) => self.is_set(constraint),
+                    Err(ControlRefused::Store(error)) => {
+                        tracing::error!(constraint = constraint.id, %error, "a constraint from the broker was not stored; it is tried again");
+                        again.push(constraint);
+                    }
+                    Err(reason) => {
+                        tracing::debug!(constraint = constraint.id, %reason, "a constraint from the broker is not in force");
+                        refused.push(reason);
+                    }
+                }
+            }
+            if !again.is_empty() {
+                tokio::time::sleep(self.retry).await;
+            }
+            left = again;
+        }
+        refused
+    }
+
+    /// A constraint was put in force as the broker's word. The API may have ended it already.
+    fn is_set(&mut self, mut constraint: Constraint) {
+        let key = constraint.key();
+        let standing = match self.control.constraint(&key) {
+            Some(held) if held.via == Via::Mqtt => {
+                // By this it is told from the one before it and the one after it.
+                constraint.set_at = held.set_at;
+                Standing::InForce
+            }
+            Some(_) => Standing::Overridden,
+            None if constraint.is_expired(self.clock.now()) => Standing::InForce,
+            None => Standing::Ended,
+        };
+        self.state.words.put(constraint, standing);
+        if standing == Standing::Ended {
+            self.publish_end(&key);
+        }
+    }
+
+    async fn clear(&self, topic: &str, about: &ConstraintTopic) {
+        while let Err(error) = self.control.clear(&about.scope, about.kind).await {
             if !matches!(error, ControlRefused::Store(_)) {
                 tracing::error!(%topic, %error, "a constraint was not cleared");
                 return;
@@ -365,123 +668,6 @@ impl Constraints {
             tracing::error!(%topic, %error, "that a constraint was cleared was not stored; it is tried again");
             tokio::time::sleep(self.retry).await;
         }
-        // Somebody ended the whole scope by the topic that every client knows: the messages of its types
-        // must not bring it back.
-        if kind.is_none() {
-            let of_scope: Vec<ConstraintKey> = self
-                .state
-                .kept
-                .values()
-                .filter(|key| key.scope == scope)
-                .cloned()
-                .collect();
-            of_scope.iter().for_each(|key| self.make_forget(key));
-        }
-    }
-
-    /// What the engine tells of a constraint, whoever asked for it.
-    fn changed(&mut self, constraint: &Constraint, change: ConstraintChange) {
-        let key = constraint.key();
-        if change == ConstraintChange::Set && constraint.via == Via::Mqtt {
-            self.state.in_force.insert(key, constraint.clone());
-            return;
-        }
-        let earlier = self.state.in_force.remove(&key);
-        let came_by_broker = match change {
-            ConstraintChange::Set => earlier,
-            ConstraintChange::Cleared | ConstraintChange::Expired => {
-                earlier.or_else(|| (constraint.via == Via::Mqtt).then(|| constraint.clone()))
-            }
-        };
-        let Some(earlier) = came_by_broker else {
-            return;
-        };
-        self.state.owed.constraints.insert(key.clone(), earlier);
-        self.make_forget(&key);
-    }
-
-    /// Has the broker forget every message of a constraint that it is known to hold.
-    fn make_forget(&mut self, key: &ConstraintKey) {
-        if self.state.connection.is_none() || self.state.gathering.is_some() {
-            return;
-        }
-        let topics: Vec<String> = self
-            .state
-            .kept
-            .iter()
-            .filter(|(_, kept)| *kept == key)
-            .map(|(topic, _)| topic.clone())
-            .collect();
-        if topics.is_empty() {
-            self.state.owed.constraints.remove(key);
-        }
-        let plain = self.topics.constraint(&key.scope);
-        let mut left = topics.len();
-        for topic in topics {
-            left -= 1;
-            let successor = (topic == plain).then(|| self.successor(key)).flatten();
-            let payload = successor.as_ref().map(message::write_plain);
-            let forgotten = (left == 0).then(|| key.clone());
-            if !self.publish(&topic, payload.unwrap_or_default(), forgotten) {
-                // It stays owed, so the next connection makes up for it.
-                return;
-            }
-            match successor {
-                Some(other) => self.state.kept.insert(topic, other.key()),
-                None => self.state.kept.remove(&topic),
-            };
-        }
-    }
-
-    /// What we published has come back, so it is what the broker retains now.
-    fn echoed(&mut self, topic: &str, payload: &[u8]) {
-        let holds = self.state.kept.get(topic);
-        let holds = holds.and_then(|key| self.state.in_force.get(key));
-        let wanted = holds.map(|constraint| {
-            if is_of_type(topic) {
-                message::write(constraint)
-            } else {
-                message::write_plain(constraint)
-            }
-        });
-        let wanted = wanted.unwrap_or_default();
-        if wanted != payload {
-            self.publish(topic, wanted, None);
-        }
-    }
-
-    /// Hands over what the broker is to retain; its echo is then expected. `false` if it cannot be taken.
-    fn publish(&mut self, topic: &str, payload: Vec<u8>, forgotten: Option<ConstraintKey>) -> bool {
-        let Some(connection) = self.state.connection else {
-            return false;
-        };
-        let message = Message::retained(topic.to_owned(), payload.clone());
-        let tell = Tell {
-            connection,
-            message,
-            forgotten,
-        };
-        if self.tell.try_send(tell).is_err() {
-            tracing::warn!(
-                topic,
-                "too many constraints end at once: the broker goes on holding what it holds for now"
-            );
-            return false;
-        }
-        self.state.echoes.expect(topic, &payload, self.clock.now());
-        true
-    }
-
-    /// Another constraint of the same scope that came by the broker and holds.
-    fn successor(&self, key: &ConstraintKey) -> Option<Constraint> {
-        let now = self.clock.now();
-        let all = self.control.constraints();
-        all.into_iter().find(|other| {
-            other.scope == key.scope
-                && other.terms.kind() != key.kind
-                && other.via == Via::Mqtt
-                && !other.is_expired(now)
-        })
     }
 
     /// Counts a message that changes nothing, and logs why: each once, and not too many in a minute.
@@ -502,58 +688,6 @@ impl Constraints {
             ),
             None => {}
         }
-    }
-}
-
-/// Whether a topic is that of one type only.
-fn is_of_type(topic: &str) -> bool {
-    topic
-        .rsplit('/')
-        .next()
-        .is_some_and(|last| last.starts_with('~'))
-}
-
-/// Whether two messages say the same.
-fn is_same(one: &Constraint, other: &Constraint) -> bool {
-    one.id == other.id && one.terms == other.terms && one.expires_at == other.expires_at
-}
-
-/// Which refused messages are logged.
-#[derive(Default)]
-struct Log {
-    seen: HashSet<u64>,
-    minute: i64,
-    written: u32,
-    unsaid: u64,
-}
-
-impl Log {
-    /// Whether a message is logged, and how many were not since the last one that was.
-    fn may_write(
-        &mut self,
-        topic: &str,
-        payload: &[u8],
-        now: camshaft_model::Timestamp,
-    ) -> Option<u64> {
-        let mut hasher = DefaultHasher::new();
-        (topic, &payload[..payload.len().min(MAX_CONSTRAINT_BYTES)]).hash(&mut hasher);
-        if self.seen.len() >= MAX_REMEMBERED {
-            self.seen.clear();
-        }
-        if !self.seen.insert(hasher.finish()) {
-            return None;
-        }
-        let minute = now.as_micros().div_euclid(60_000_000);
-        if minute != self.minute {
-            self.minute = minute;
-            self.written = 0;
-        }
-        if self.written >= LOGGED_A_MINUTE {
-            self.unsaid += 1;
-            return None;
-        }
-        self.written += 1;
-        Some(std::mem::take(&mut self.unsaid))
     }
 }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use camshaft_model::{Constraint, ConstraintChange, ConstraintKey};
+use camshaft_model::{Constraint, ConstraintChange};
 use tokio::sync::mpsc;
 
 /// The most bytes that wait, more or less.
@@ -36,11 +36,6 @@ pub(super) enum Input {
     Disconnected(u64),
     /// The engine tells of a change.
     Changed(Arc<Constraint>, ConstraintChange),
-    /// The broker has a message of ours to this topic, and with it has forgotten this constraint.
-    Told {
-        topic: String,
-        forgotten: Option<ConstraintKey>,
-    },
 }
 
 impl Input {
@@ -48,7 +43,7 @@ impl Input {
         INPUT_BYTES
             + match self {
                 Self::Received { topic, payload, .. } => topic.len() + payload.len(),
-                Self::TooLarge { topic, .. } | Self::Told { topic, .. } => topic.len(),
+                Self::TooLarge { topic, .. } => topic.len(),
                 _ => 0,
             }
     }
@@ -103,6 +98,11 @@ impl Inputs {
         let input = self.receiver.recv().await?;
         self.waiting.fetch_sub(input.bytes(), Ordering::Relaxed);
         Some(input)
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.receiver.is_empty()
     }
 }
 

@@ -1,10 +1,15 @@
 //! Constraints as messages: JSON of a few keys, written in the order and with the spaces of the
 //! clients that are in the field, and read with suspicion.
+//!
+//! An empty message would end more than one means: on the topic of a scope all of its types, and on either
+//! topic also what was set by an API. So what is to be taken from a topic is written over with the same
+//! constraint, long over: everybody passes that by. To the topic of a type engines write two things more
+//! ([`Said`]), which the clients in the field do not read: a key says what it is.
 
 use std::io;
 
 use camshaft_model::{
-    Constraint, ConstraintError, ConstraintType, Scope, ScopeError, Terms, Timestamp, Via,
+    Constraint, ConstraintError, ConstraintType, Object, Scope, ScopeError, Terms, Timestamp, Via,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -37,63 +42,107 @@ pub enum MessageError {
 /// in the field take an end of 0 for none.
 const OVER: Timestamp = Timestamp::from_micros(1_000_000);
 
+/// What a message with a constraint says of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Said {
+    /// Somebody wants it to hold.
+    Wanted(Constraint),
+    /// An engine keeps it for who comes later, because another message says that it holds. `"kept": true`.
+    Kept(Constraint),
+    /// It was ended at the API of an engine; what holds instead of it stays. `"was"` has the end that it had.
+    Ended(Constraint),
+    /// It is long over, and keeps the place of one that was there: nothing.
+    Over(Constraint),
+}
+
+impl Said {
+    /// The constraint that it is about.
+    pub(super) const fn constraint(&self) -> &Constraint {
+        let (Self::Wanted(about) | Self::Kept(about) | Self::Ended(about) | Self::Over(about)) =
+            self;
+        about
+    }
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    id: &'a str,
+    scope: &'a Scope,
+    #[serde(rename = "type")]
+    kind: ConstraintType,
+    params: Value,
+    expires_at: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    was: Option<Option<f64>>,
+}
+
+impl<'a> Message<'a> {
+    fn of(constraint: &'a Constraint) -> Self {
+        Self {
+            id: &constraint.id,
+            scope: &constraint.scope,
+            kind: constraint.terms.kind(),
+            params: constraint.terms.params(),
+            expires_at: constraint.expires_at.map(to_epoch),
+            reason: None,
+            owner: None,
+            kept: None,
+            was: None,
+        }
+    }
+
+    fn over(constraint: &'a Constraint) -> Self {
+        Self {
+            expires_at: Some(to_epoch(OVER)),
+            ..Self::of(constraint)
+        }
+    }
+
+    fn with_labels(constraint: &'a Constraint) -> Self {
+        Self {
+            reason: constraint.reason.as_deref(),
+            owner: constraint.owner.as_deref(),
+            ..Self::of(constraint)
+        }
+    }
+}
+
 /// Writes a constraint for the topic of its type: reason and owner follow where there are any.
 pub fn write(constraint: &Constraint) -> Vec<u8> {
-    let reason = constraint.reason.as_deref();
-    write_with(
-        constraint,
-        constraint.expires_at,
-        reason,
-        constraint.owner.as_deref(),
-    )
+    spaced(&Message::with_labels(constraint))
 }
 
 /// Writes a constraint for the topic of its scope, which the clients in the field read: with the keys that
 /// they know and no others.
 pub fn write_plain(constraint: &Constraint) -> Vec<u8> {
-    write_with(constraint, constraint.expires_at, None, None)
+    spaced(&Message::of(constraint))
 }
 
-/// The same, long over.
+/// See [`Said::Kept`].
+pub(super) fn write_kept(constraint: &Constraint) -> Vec<u8> {
+    spaced(&Message {
+        kept: Some(true),
+        ..Message::with_labels(constraint)
+    })
+}
+
+/// See [`Said::Ended`].
+pub(super) fn write_ended(constraint: &Constraint) -> Vec<u8> {
+    spaced(&Message {
+        was: Some(constraint.expires_at.map(to_epoch)),
+        ..Message::over(constraint)
+    })
+}
+
+/// See [`Said::Over`].
 pub(super) fn write_over(constraint: &Constraint) -> Vec<u8> {
-    write_with(constraint, Some(OVER), None, None)
-}
-
-/// Whether a constraint only keeps the place of another. Earlier versions wrote 0.
-pub(super) fn is_over(constraint: &Constraint) -> bool {
-    let ends = constraint.expires_at;
-    ends.is_some_and(|at| at == OVER || at == Timestamp::default())
-}
-
-fn write_with(
-    constraint: &Constraint,
-    expires_at: Option<Timestamp>,
-    reason: Option<&str>,
-    owner: Option<&str>,
-) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct Message<'a> {
-        id: &'a str,
-        scope: &'a Scope,
-        #[serde(rename = "type")]
-        kind: ConstraintType,
-        params: Value,
-        expires_at: Option<f64>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        reason: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        owner: Option<&'a str>,
-    }
-    let message = Message {
-        id: &constraint.id,
-        scope: &constraint.scope,
-        kind: constraint.terms.kind(),
-        params: constraint.terms.params(),
-        expires_at: expires_at.map(|at| at.as_micros() as f64 / 1e6),
-        reason,
-        owner,
-    };
-    spaced(&message)
+    spaced(&Message::over(constraint))
 }
 
 /// JSON as the clients in the field write it. Never empty: an empty message would clear.
@@ -107,19 +156,52 @@ pub(super) fn spaced(value: &impl Serialize) -> Vec<u8> {
     }
 }
 
+/// Reads what a message says of a constraint.
+///
+/// # Errors
+/// It is malformed.
+pub(super) fn read_said(payload: &[u8], now: Timestamp) -> Result<Said, MessageError> {
+    let message = object(payload)?;
+    let mut constraint = constraint_of(&message, now)?;
+    // Earlier versions wrote 0.
+    let is_over =
+        |ends: Option<Timestamp>| ends.is_some_and(|at| at == OVER || at == Timestamp::default());
+    if !is_over(constraint.expires_at) {
+        let is_kept = message.get("kept") == Some(&Value::Bool(true));
+        return Ok(if is_kept {
+            Said::Kept(constraint)
+        } else {
+            Said::Wanted(constraint)
+        });
+    }
+    if message.contains_key("was") {
+        constraint.expires_at = instant(&message, "was")?;
+        return Ok(Said::Ended(constraint));
+    }
+    Ok(Said::Over(constraint))
+}
+
 /// Reads a constraint. Keys that are not known are passed over; one without an id gets the usual one.
 ///
 /// # Errors
 /// It is malformed.
 pub fn read(payload: &[u8], now: Timestamp) -> Result<Constraint, MessageError> {
+    constraint_of(&object(payload)?, now)
+}
+
+fn object(payload: &[u8]) -> Result<Object, MessageError> {
     if payload.len() > MAX_CONSTRAINT_BYTES {
         return Err(MessageError::TooLarge(payload.len()));
     }
     let message: Value = serde_json::from_slice(payload)
         .map_err(|error| MessageError::Json(error.to_string().chars().take(200).collect()))?;
-    let Value::Object(message) = message else {
-        return Err(MessageError::Json("it is another kind of value".to_owned()));
-    };
+    match message {
+        Value::Object(message) => Ok(message),
+        _ => Err(MessageError::Json("it is another kind of value".to_owned())),
+    }
+}
+
+fn constraint_of(message: &Object, now: Timestamp) -> Result<Constraint, MessageError> {
     let text = |key: &'static str| match message.get(key) {
         Some(Value::String(text)) => Ok(text.as_str()),
         _ => Err(MessageError::Key(key, "a text")),
@@ -132,16 +214,7 @@ pub fn read(payload: &[u8], now: Timestamp) -> Result<Constraint, MessageError> 
     let scope: Scope = text("scope")?.parse()?;
     let kind: ConstraintType = text("type")?.parse()?;
     let params = message.get("params").unwrap_or(&Value::Null);
-    let expires_at = match message.get("expires_at") {
-        None | Some(Value::Null) => None,
-        Some(Value::Number(seconds)) => seconds.as_f64().map(of_epoch),
-        Some(_) => {
-            return Err(MessageError::Key(
-                "expires_at",
-                "seconds since 1970, or null",
-            ));
-        }
-    };
+    let expires_at = instant(message, "expires_at")?;
     let constraint = Constraint {
         id: label("id")?.unwrap_or_else(|| Constraint::default_id(&scope, kind)),
         terms: Terms::read(kind, params)?,
@@ -154,6 +227,18 @@ pub fn read(payload: &[u8], now: Timestamp) -> Result<Constraint, MessageError> 
     };
     constraint.check()?;
     Ok(constraint)
+}
+
+fn instant(message: &Object, key: &'static str) -> Result<Option<Timestamp>, MessageError> {
+    match message.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Number(seconds)) => Ok(seconds.as_f64().map(of_epoch)),
+        Some(_) => Err(MessageError::Key(key, "seconds since 1970, or null")),
+    }
+}
+
+fn to_epoch(at: Timestamp) -> f64 {
+    at.as_micros() as f64 / 1e6
 }
 
 /// Rounded to microseconds; what is out of range is at its end.
@@ -228,12 +313,35 @@ mod tests {
             over,
             br#"{"id": "pause-global", "scope": "global", "type": "pause", "params": {}, "expires_at": 1.0}"#
         );
-        assert!(is_over(&read(&over, NOW).unwrap()));
+        assert!(matches!(read_said(&over, NOW), Ok(Said::Over(_))));
         let by_an_earlier_version = String::from_utf8(over).unwrap().replace("1.0", "0.0");
-        assert!(is_over(
-            &read(by_an_earlier_version.as_bytes(), NOW).unwrap()
-        ));
-        assert!(!is_over(&constraint));
+        let said = read_said(by_an_earlier_version.as_bytes(), NOW);
+        assert!(matches!(said, Ok(Said::Over(_))));
+        let said = read_said(message.as_bytes(), NOW);
+        assert_eq!(said, Ok(Said::Wanted(constraint)));
+    }
+
+    #[test]
+    fn what_engines_write_to_the_topic_of_a_type_comes_back_as_it_was() {
+        for ends in ["null", "1795224509.59"] {
+            let message = format!(
+                r#"{{"id": "pause-global", "scope": "global", "type": "pause", "params": {{}}, "expires_at": {ends}}}"#
+            );
+            let constraint = read(message.as_bytes(), NOW).unwrap();
+            let kept = write_kept(&constraint);
+            assert_eq!(
+                String::from_utf8(kept.clone()).unwrap(),
+                message
+                    .replace('}', r#", "kept": true}"#)
+                    .replacen(r#"{, "kept": true}"#, "{}", 1)
+            );
+            assert_eq!(read_said(&kept, NOW), Ok(Said::Kept(constraint.clone())));
+            let ended = write_ended(&constraint);
+            assert_eq!(read_said(&ended, NOW), Ok(Said::Ended(constraint)));
+            // Who does not know it takes it for one that is over.
+            let known = read(&ended, NOW).unwrap();
+            assert_eq!(known.expires_at, Some(OVER));
+        }
     }
 
     #[test]

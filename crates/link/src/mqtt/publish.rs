@@ -14,7 +14,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Publishes a message and returns once the broker has acknowledged it; with QoS 0, once it has been sent.
 ///
 /// # Errors
-/// The broker cannot be reached, or does not acknowledge in time.
+/// The broker cannot be reached, the message cannot be sent, or the broker does not acknowledge it in
+/// time.
 pub async fn publish(
     broker: &Broker,
     client_id: &str,
@@ -54,5 +55,26 @@ pub(super) const fn quality(qos: u8) -> QoS {
         0 => QoS::AtMostOnce,
         1 => QoS::AtLeastOnce,
         _ => QoS::ExactlyOnce,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::broker::MAX_CLIENT_PACKET_BYTES;
+    use crate::mqtt::embedded::EmbeddedBroker;
+
+    #[tokio::test]
+    async fn what_could_not_be_sent_is_an_error_with_every_quality() {
+        let embedded = EmbeddedBroker::start(([127, 0, 0, 1], 0).into(), None);
+        let embedded = embedded.await.unwrap();
+        let broker = Broker::new("127.0.0.1", embedded.address().port());
+        for qos in 0..3 {
+            let publish = |bytes| publish(&broker, "c", "t", vec![b'x'; bytes], qos, false);
+            assert_eq!(publish(10).await, Ok(()), "{qos}");
+            let error = publish(MAX_CLIENT_PACKET_BYTES).await.unwrap_err();
+            assert!(matches!(error, ConnectError::Lost { .. }), "{error}");
+        }
+        embedded.stop().await;
     }
 }

@@ -1,9 +1,9 @@
 //! One connection to a broker, from the CONNECT to its loss.
 //!
 //! A task of its own drives the network, because the client library's loop must not be interrupted in
-//! the middle of a packet. Everything that is published goes out with QoS 1 and stays with the session
-//! until the broker has acknowledged it, so that nothing is forgotten when the connection is lost: the
-//! library drops what is under way when the broker has begun a new session.
+//! the middle of a packet. Everything that is published stays with the session until the broker has
+//! acknowledged it, with QoS 0 until it has been sent, so that nothing is forgotten when the connection is
+//! lost: the library drops what is under way when the broker has begun a new session.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use rumqttc::{
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::broker::{Broker, MAX_INFLIGHT, MAX_PACKET_BYTES};
+use super::broker::{Broker, MAX_CLIENT_PACKET_BYTES, MAX_INFLIGHT, MAX_MQTT_PACKET_BYTES};
 
 /// Requests and events that wait between the two tasks.
 const CHANNEL_LEN: usize = 256;
@@ -95,12 +95,23 @@ impl Message {
 /// What happened on a connection.
 #[derive(Debug)]
 pub(crate) enum Happened<T> {
-    /// The broker has what was published under this ticket.
+    /// The broker has what was published under this ticket; with QoS 0, it has been sent.
     Acknowledged(T),
     /// A message came.
     Received(Publish),
     /// The answer to a subscription: whether every filter was granted.
     Subscribed(bool),
+}
+
+/// How far a message has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It waits to be sent.
+    Waiting,
+    /// It waits to be sent, and will not be acknowledged.
+    Unanswered,
+    /// It has been sent under this number.
+    Sent(u16),
 }
 
 /// See the module. `T` is what the owner knows a message by.
@@ -109,8 +120,8 @@ pub(crate) struct Session<T> {
     client: AsyncClient,
     events: mpsc::Receiver<Result<Event, ConnectionError>>,
     driver: JoinHandle<()>,
-    /// What is not acknowledged, oldest first; with 0 until it has a packet id.
-    unacknowledged: VecDeque<(u16, T)>,
+    /// What is not acknowledged, oldest first.
+    unacknowledged: VecDeque<(Stage, T)>,
 }
 
 impl<T> Session<T> {
@@ -124,15 +135,20 @@ impl<T> Session<T> {
         Self::begin(broker, broker.options(client_id, will), within).await
     }
 
-    /// The same with a session that the broker keeps when the connection ends. Messages count as
-    /// received only once they are acknowledged: [`Session::acknowledge`].
-    pub(crate) async fn open_kept(
+    /// The same for somebody who only listens, to messages of any size. If the session is kept by the
+    /// broker when the connection ends, messages count as received only once they are acknowledged:
+    /// [`Session::acknowledge`].
+    pub(crate) async fn open_to_listen(
         broker: &Broker,
         client_id: &str,
+        is_kept: bool,
         within: Duration,
     ) -> Result<Self, ConnectError> {
         let mut options = broker.options(client_id, None);
-        options.set_clean_session(false).set_manual_acks(true);
+        options
+            .set_clean_session(!is_kept)
+            .set_manual_acks(is_kept)
+            .set_max_packet_size(MAX_MQTT_PACKET_BYTES, MAX_CLIENT_PACKET_BYTES);
         Self::begin(broker, options, within).await
     }
 
@@ -182,18 +198,25 @@ impl<T> Session<T> {
                 None => return Err(self.lost("the task that drives it has ended")),
             };
             match event {
-                Event::Outgoing(Outgoing::Publish(id)) if id != 0 => {
-                    if let Some(first) = self.unacknowledged.iter_mut().find(|(id, _)| *id == 0) {
-                        first.0 = id;
+                // Told once it has been written.
+                Event::Outgoing(Outgoing::Publish(0)) => {
+                    if let Some(ticket) = self.take(Stage::Unanswered) {
+                        return Ok(Happened::Acknowledged(ticket));
+                    }
+                }
+                Event::Outgoing(Outgoing::Publish(id)) => {
+                    let mut all = self.unacknowledged.iter_mut();
+                    if let Some(first) = all.find(|(stage, _)| *stage == Stage::Waiting) {
+                        first.0 = Stage::Sent(id);
                     }
                 }
                 Event::Incoming(Packet::PubAck(ack)) => {
-                    if let Some(ticket) = self.acknowledged(ack.pkid) {
+                    if let Some(ticket) = self.take(Stage::Sent(ack.pkid)) {
                         return Ok(Happened::Acknowledged(ticket));
                     }
                 }
                 Event::Incoming(Packet::PubComp(ack)) => {
-                    if let Some(ticket) = self.acknowledged(ack.pkid) {
+                    if let Some(ticket) = self.take(Stage::Sent(ack.pkid)) {
                         return Ok(Happened::Acknowledged(ticket));
                     }
                 }
@@ -211,9 +234,10 @@ impl<T> Session<T> {
         }
     }
 
-    fn acknowledged(&mut self, id: u16) -> Option<T> {
-        let place = self.unacknowledged.iter().position(|(sent, _)| *sent == id);
-        self.unacknowledged.remove(place?).map(|(_, ticket)| ticket)
+    fn take(&mut self, wanted: Stage) -> Option<T> {
+        let mut all = self.unacknowledged.iter();
+        let place = all.position(|(stage, _)| *stage == wanted)?;
+        self.unacknowledged.remove(place).map(|(_, ticket)| ticket)
     }
 
     /// Hands a message over; gives the ticket back if too many are under way, which cannot be while
@@ -235,9 +259,11 @@ impl<T> Session<T> {
         {
             return Err(ticket);
         }
-        if qos != QoS::AtMostOnce {
-            self.unacknowledged.push_back((0, ticket));
-        }
+        let stage = match qos {
+            QoS::AtMostOnce => Stage::Unanswered,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => Stage::Waiting,
+        };
+        self.unacknowledged.push_back((stage, ticket));
         Ok(())
     }
 
@@ -341,7 +367,7 @@ fn reason(error: &ConnectionError) -> String {
     )) = error
     {
         return format!(
-            "it sent a message of {bytes} bytes, and {MAX_PACKET_BYTES} are taken; if it is retained, nothing can be heard of this broker until it is cleared"
+            "it sent a message of {bytes} bytes, and {MAX_CLIENT_PACKET_BYTES} are taken; if it is retained, nothing can be heard of this broker until it is cleared"
         );
     }
     let mut error: &dyn std::error::Error = error;

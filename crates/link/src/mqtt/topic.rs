@@ -17,12 +17,42 @@ pub struct Topics {
 }
 
 /// What a topic of a constraint is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ConstraintTopic {
     /// The scope.
     pub scope: Scope,
     /// The type, where the topic is that of one type only.
     pub kind: Option<ConstraintType>,
+}
+
+impl ConstraintTopic {
+    /// That of a type only.
+    pub(super) fn of(key: &ConstraintKey) -> Self {
+        Self {
+            scope: key.scope.clone(),
+            kind: Some(key.kind),
+        }
+    }
+
+    /// The constraints that it is about.
+    pub(super) fn keys(&self) -> Vec<ConstraintKey> {
+        let kinds = ConstraintType::ALL.iter().copied();
+        let kinds = kinds.filter(|kind| self.kind.is_none_or(|wanted| wanted == *kind));
+        kinds
+            .map(|kind| ConstraintKey {
+                scope: self.scope.clone(),
+                kind,
+            })
+            .collect()
+    }
+
+    /// That of all types of a scope.
+    pub(super) fn of_scope(scope: &Scope) -> Self {
+        Self {
+            scope: scope.clone(),
+            kind: None,
+        }
+    }
 }
 
 /// Why a topic is not about a constraint.

@@ -20,6 +20,8 @@ use super::message::{
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// At most so long.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A collector that names a time itself is left alone for that long, but for no longer than this.
+const LONGEST_ASKED_FOR: Duration = Duration::from_secs(300);
 /// At most so many bytes of an answer are read.
 const ANSWER_BYTES: usize = 64 << 10;
 
@@ -27,6 +29,8 @@ const ANSWER_BYTES: usize = 64 << 10;
 pub(super) struct Exporter {
     client: reqwest::Client,
     settings: Settings,
+    /// The address without what may be secret.
+    shown_endpoint: String,
     headers: HeaderMap,
     resource: Resource,
     waiting: VecDeque<Span>,
@@ -74,6 +78,7 @@ impl Exporter {
                 attributes: attributes.collect(),
             },
             client,
+            shown_endpoint: shown(&settings.endpoint),
             settings,
             headers,
             waiting: VecDeque::new(),
@@ -157,24 +162,22 @@ impl Exporter {
         self.under_way = 0;
         match sent.outcome {
             Outcome::Taken { rejected, message } => {
-                if std::mem::take(&mut self.failing) {
-                    tracing::info!(
-                        endpoint = self.settings.endpoint,
-                        "spans are exported again"
-                    );
-                }
                 (self.resume_at, self.pause) = (None, FIRST_PAUSE);
+                let rejected = rejected.min(sent.spans.len() as u64);
                 if rejected > 0 {
                     self.failed(&format!(
                         "the collector rejected {rejected} spans: {message}"
                     ));
                     self.drop(rejected);
+                } else if std::mem::take(&mut self.failing) {
+                    tracing::info!(endpoint = self.shown_endpoint, "spans are exported again");
                 }
                 true
             }
             Outcome::Later(reason, after) => {
                 self.failed(&reason);
-                let pause = after.unwrap_or(self.pause).min(LONGEST_PAUSE);
+                let asked = after.map(|after| after.clamp(FIRST_PAUSE, LONGEST_ASKED_FOR));
+                let pause = asked.unwrap_or(self.pause);
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                 self.resume_at = Some(Instant::now() + pause);
                 let room = self.settings.queue_spans.saturating_sub(self.waiting.len());
@@ -212,7 +215,7 @@ impl Exporter {
     fn failed(&mut self, reason: &str) {
         if !std::mem::replace(&mut self.failing, true) {
             tracing::warn!(
-                endpoint = self.settings.endpoint,
+                endpoint = self.shown_endpoint,
                 reason,
                 "spans cannot be exported; they are kept as far as there is room, and dropped and counted beyond"
             );
@@ -254,6 +257,19 @@ async fn ask(request: reqwest::RequestBuilder) -> Outcome {
     }
 }
 
+/// An address without what may be secret: a user's name and password, and what comes after a `?`.
+pub(super) fn shown(address: &str) -> String {
+    let plain = address.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = plain.split_once("://").unwrap_or(("", plain));
+    // A password may hold a `/` or an `@` of its own, so the last `@` counts, wherever it is.
+    let rest = rest.rsplit('@').next().unwrap_or_default();
+    if scheme.is_empty() {
+        rest.to_owned()
+    } else {
+        format!("{scheme}://{rest}")
+    }
+}
+
 /// An error with its causes, without the address, which may hold a password.
 fn chain(error: &reqwest::Error) -> String {
     let mut text = if error.is_timeout() {
@@ -268,3 +284,6 @@ fn chain(error: &reqwest::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

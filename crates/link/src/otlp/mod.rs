@@ -54,7 +54,7 @@ pub struct Settings {
 /// Why traces cannot be exported as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The address is none that can be posted to.
+    /// The address is none that can be posted to. Shown without what may be secret.
     #[error("'{0}' is not the address of a collector: write http://host:4318 or https://…")]
     Endpoint(String),
     /// A header is none that HTTP can carry; its value is not shown.
@@ -90,7 +90,7 @@ impl Traces {
     ) -> Result<(Arc<Self>, Export), SetupError> {
         let address = reqwest::Url::parse(&settings.endpoint).ok();
         if !address.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
-            return Err(SetupError::Endpoint(settings.endpoint));
+            return Err(SetupError::Endpoint(export::shown(&settings.endpoint)));
         }
         let headers = headers(&settings.headers)?;
         let client = reqwest::Client::builder()

@@ -279,3 +279,6 @@ impl<K: Copy + Eq + Hash> Recent<K> {
         self.known.get(key).copied()
     }
 }
+
+#[cfg(test)]
+mod tests;

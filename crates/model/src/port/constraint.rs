@@ -43,6 +43,9 @@ pub trait ConstraintControl: Send + Sync {
         kind: Option<ConstraintType>,
     ) -> Result<Vec<ConstraintKey>, ControlRefused>;
 
+    /// The constraint of this key, if one is in force.
+    fn constraint(&self, key: &ConstraintKey) -> Option<Constraint>;
+
     /// Every constraint in force, in the order of scopes and types.
     fn constraints(&self) -> Vec<Constraint>;
 

@@ -21,8 +21,6 @@ pub struct SensorSpec {
     pub kind: TriggerKind,
     /// Its parameters, defaults filled in and checked against the trigger's schema.
     pub parameters: Object,
-    /// The rules that need it.
-    pub rules: Vec<Ref>,
 }
 
 /// How a sensor is.

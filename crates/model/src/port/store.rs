@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::run::CachedResult;
 use crate::{
     Attempt, Constraint, ConstraintKey, Enforcement, Event, EventId, Execution, ExecutionId,
-    Inquiry, InquiryId, InquiryStatus, Ref, RunRecord, Status, StepEvent, StepEventDraft,
+    HeldBy, Inquiry, InquiryId, InquiryStatus, Ref, RunRecord, Status, StepEvent, StepEventDraft,
     StepEventType, TaskRecord, TaskRef, Timestamp, Transition,
 };
 
@@ -25,6 +25,14 @@ pub enum Change {
     InsertExecution(Box<Execution>),
     /// *Guard.* Moves an execution; refused if it is not at (status, attempt, epoch) any more.
     Move(Box<Transition>),
+    /// Records which constraint the event log says to hold an execution. Nothing happens if that does not
+    /// wait for its start any more.
+    PutHeldBy {
+        /// The execution.
+        execution: ExecutionId,
+        /// The constraint.
+        held_by: Box<HeldBy>,
+    },
     /// Records a rule's answer.
     InsertEnforcement(Box<Enforcement>),
     /// Records an attempt that has ended, with its small outputs. Ignored if it is there already.

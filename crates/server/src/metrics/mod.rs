@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use camshaft_engine::Engine;
 use camshaft_engine::handle::{ComponentHealth, Load};
-use camshaft_model::notice::{Loss, Losses};
+use camshaft_model::notice::{Sink, Sinks};
 use camshaft_model::port::store::{COMMIT_SIZES, Commits};
 use camshaft_model::{Status, StepEventType, Timestamp};
 use parking_lot::Mutex;
@@ -31,7 +31,7 @@ const LOAD_KEPT: Duration = Duration::from_millis(250);
 /// Everything that `/metrics` shows.
 pub struct Metrics {
     counted: Arc<Counted>,
-    losses: Arc<dyn Losses>,
+    sinks: Arc<dyn Sinks>,
     load: Mutex<Option<(Instant, Arc<Load>)>>,
 }
 
@@ -43,15 +43,15 @@ struct Now<'a> {
     components: &'a [ComponentHealth],
     load: &'a Load,
     commits: Commits,
-    losses: &'a [Loss],
+    sinks: &'a [Sink],
 }
 
 impl Metrics {
-    /// What `counted` adds up, and what `losses` knows to have been lost.
-    pub fn new(counted: Arc<Counted>, losses: Arc<dyn Losses>) -> Self {
+    /// What `counted` adds up, and how the `sinks` fare.
+    pub fn new(counted: Arc<Counted>, sinks: Arc<dyn Sinks>) -> Self {
         Self {
             counted,
-            losses,
+            sinks,
             load: Mutex::default(),
         }
     }
@@ -71,7 +71,7 @@ impl Metrics {
             components: &engine.health(),
             load: &self.load(engine),
             commits: engine.store().commits(),
-            losses: &self.losses.losses(),
+            sinks: &self.sinks.sinks(),
         };
         (format.content_type(), written(format, &self.counted, &now))
     }
@@ -97,7 +97,7 @@ fn written(format: Format, counted: &Counted, now: &Now<'_>) -> String {
     queue(&mut page, now);
     constraints(&mut page, now.load);
     store(&mut page, &now.commits);
-    telemetry(&mut page, now.losses);
+    telemetry(&mut page, now.sinks);
     page.finish()
 }
 
@@ -286,21 +286,28 @@ fn store(page: &mut Page, commits: &Commits) {
     .sample(&[], commits.failed);
 }
 
-fn telemetry(page: &mut Page, losses: &[Loss]) {
+fn telemetry(page: &mut Page, sinks: &[Sink]) {
     let help = "Pieces of telemetry that a sink could not deliver.";
     page.family("camshaft_telemetry_dropped", Kind::Counter, help);
-    for loss in losses {
-        page.sample(&[("sink", &loss.sink)], loss.dropped);
+    for sink in sinks {
+        page.sample(&[("sink", &sink.name)], sink.dropped);
     }
     let help = "Messages from outside that a sink could make nothing of.";
     page.family("camshaft_messages_refused", Kind::Counter, help);
-    for loss in losses {
-        page.sample(&[("sink", &loss.sink)], loss.refused);
+    for sink in sinks {
+        page.sample(&[("sink", &sink.name)], sink.refused);
     }
     let help = "Panics of a subscriber over a notice.";
     page.family("camshaft_subscriber_panics", Kind::Counter, help);
-    for loss in losses {
-        page.sample(&[("sink", &loss.sink)], loss.panics);
+    for sink in sinks {
+        page.sample(&[("sink", &sink.name)], sink.panics);
+    }
+    let help = "1 while a sink's connection is there, 0 while it is not.";
+    page.family("camshaft_connection_up", Kind::Gauge, help);
+    for sink in sinks {
+        if let Some(connection) = &sink.connection {
+            page.sample(&[("sink", &sink.name)], u8::from(connection.up));
+        }
     }
 }
 

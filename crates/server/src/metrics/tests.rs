@@ -1,6 +1,6 @@
 use super::*;
 use camshaft_engine::handle::ConstraintLoad;
-use camshaft_model::notice::{Notice, Subscriber};
+use camshaft_model::notice::{Connection, Notice, Subscriber};
 use camshaft_model::{
     ConstraintKey, ConstraintType, Enforcement, EnforcementId, EnforcementOutcome, EventId,
     Execution, ExecutionId, ExecutionSpec, ExecutionState, Object, Origin, StepEvent,
@@ -106,11 +106,17 @@ fn page(format: Format) -> String {
             },
         )],
     };
-    let losses = [Loss {
-        sink: "otlp".to_owned(),
+    let sinks = [Sink {
+        name: "otlp".to_owned(),
         panics: 0,
         dropped: 5,
         refused: 0,
+        connection: Some(Connection {
+            to: "broker:1883".to_owned(),
+            up: true,
+            since: at(500),
+            problem: None,
+        }),
     }];
     let mut commits = Commits {
         transactions: 12,
@@ -126,7 +132,7 @@ fn page(format: Format) -> String {
         components: &[part("writer", None), part("a\"b\n\\c", Some("dead"))],
         load: &load,
         commits,
-        losses: &losses,
+        sinks: &sinks,
     };
     written(format, &small_run(), &now)
 }

@@ -165,7 +165,8 @@ fn executions() -> Value {
             "execution": reference("ExecutionId"), "action": reference("Ref"), "status": reference("ExecutionStatus"),
             "blocked_by": nullable("object"), "summary": {"type": "string"},
             "blockers": list(&whole(json!({
-                "text": {"type": "string"}, "holders": list(&reference("ExecutionId")), "until": or_null("Time"),
+                "text": {"type": "string"}, "holders": list(&reference("ExecutionId")),
+                "holder_count": {"type": "integer"}, "until": or_null("Time"),
             }))),
             "ahead": {"type": "integer"}, "history": list(&json!({"type": "string"})),
         })),
@@ -415,6 +416,13 @@ fn node() -> Value {
         "Info": whole(json!({
             "version": text, "pid": {"type": "integer"}, "data_dir": text, "started_at": reference("Time"),
             "worker": whole(json!({"id": text, "slots": {"type": "integer"}, "runtimes": list(&text)})),
+            "sinks": list(&reference("Sink")),
+        })),
+        "Sink": whole(json!({
+            "name": text, "panics": {"type": "integer"}, "dropped": {"type": "integer"}, "refused": {"type": "integer"},
+            "connection": {"oneOf": [{"type": "null"}, whole(json!({
+                "to": text, "up": {"type": "boolean"}, "since": reference("Time"), "problem": nullable("string"),
+            }))]},
         })),
     })
 }

@@ -142,6 +142,9 @@ impl Applier {
             Change::ReleaseEvent(event) => held_event::remove(connection, *event)?,
             Change::PutConstraint(constraint) => constraint::put(connection, constraint)?,
             Change::RemoveConstraint(key) => constraint::remove(connection, key)?,
+            Change::PutHeldBy { execution, held_by } => {
+                execution::put_held_by(connection, *execution, held_by)?;
+            }
             Change::PutRateInstant { key, at } => {
                 constraint::put_rate_instant(connection, key, *at)?;
             }

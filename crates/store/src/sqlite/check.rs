@@ -50,6 +50,29 @@ const PROMISES: &[Promise] = &[
               WHERE x.origin = 2 AND f.execution IS NOT x.id",
     },
     Promise {
+        invariant: "held_event_is_recorded",
+        detail: "{e} is held, but it is not recorded",
+        sql: "SELECT event FROM held_event
+              WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.id = held_event.event)",
+    },
+    Promise {
+        invariant: "held_event_names_rules",
+        detail: "{e} is held from rules that cannot be read: {v}",
+        sql: "SELECT event, rules FROM held_event
+              WHERE rules IS NOT NULL AND (CASE WHEN json_valid(rules) AND json_type(rules) = 'array'
+              THEN json_array_length(rules) ELSE 0 END = 0
+              OR EXISTS (SELECT 1 FROM json_each(CASE WHEN json_valid(rules) THEN rules ELSE '[]' END)
+              WHERE type <> 'text' OR value NOT GLOB '?*.?*'))",
+    },
+    Promise {
+        invariant: "held_event_is_not_answered",
+        detail: "{e} is held from rule {v}, which has answered it",
+        sql: "SELECT h.event, name.text FROM held_event h
+              JOIN enforcement f ON f.event = h.event JOIN name ON name.id = f.rule
+              WHERE h.rules IS NULL OR name.text IN (SELECT value
+              FROM json_each(CASE WHEN json_valid(h.rules) THEN h.rules ELSE '[]' END))",
+    },
+    Promise {
         invariant: "terminal_has_an_end",
         detail: "{x} has status {s} and no end",
         sql: "SELECT id, status FROM execution WHERE status >= 10 AND ended_at IS NULL",
@@ -256,5 +279,40 @@ fn shown(kind: &str, value: ValueRef<'_>) -> String {
         (_, ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => {
             String::from_utf8_lossy(bytes).into_owned()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_of_a_held_event_that_cannot_be_read_are_found() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        super::super::MIGRATIONS.to_latest(&mut connection).unwrap();
+        let event = EventId::from_bytes([7; 16]);
+        let found = |rules: &str| {
+            let hold = "INSERT OR REPLACE INTO held_event (event, rules) VALUES (?1, ?2)";
+            connection.execute(hold, (event.bytes(), rules)).unwrap();
+            let all = violations(&connection).unwrap().into_iter();
+            all.filter(|one| one.invariant == "held_event_names_rules")
+                .map(|one| one.detail)
+                .collect::<Vec<_>>()
+        };
+        for rules in [
+            "",
+            "t.a",
+            "{}",
+            "{\"t\": \"t.a\"}",
+            "\"t.a\"",
+            "[]",
+            "[1]",
+            "[\"t\"]",
+            "[\"t.a\", null]",
+        ] {
+            let detail = format!("{event} is held from rules that cannot be read: {rules}");
+            assert_eq!(found(rules), [detail]);
+        }
+        assert!(found("[\"t.a\", \"t.b\"]").is_empty());
     }
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use camshaft_model::port::store::{ExecutionFilter, Laps, PageRequest, Refusal};
 use camshaft_model::{
-    EventId, Execution, ExecutionId, ExecutionSpec, ExecutionState, Origin, Status, TaskRef,
-    Transition,
+    BlockedBy, EventId, Execution, ExecutionId, ExecutionSpec, ExecutionState, HeldBy, Origin,
+    Status, TaskRef, Transition,
 };
 use rusqlite::{
     Connection, OptionalExtension, Result, Row, params, params_from_iter, types::Value,
@@ -154,6 +154,23 @@ pub(super) fn transition(
         })
         .optional()?;
     Ok(Some(Refusal::Moved { execution: id, at }))
+}
+
+/// Records which constraint holds an execution that waits for its start.
+pub(super) fn put_held_by(
+    connection: &Connection,
+    id: ExecutionId,
+    held_by: &HeldBy,
+) -> Result<()> {
+    let blocked_by = BlockedBy::Constraint(Box::new(held_by.clone()));
+    connection
+        .prepare_cached("UPDATE execution SET blocked_by = ?3 WHERE id = ?1 AND status = ?2")?
+        .execute(params![
+            id.bytes(),
+            Status::Requested.code(),
+            json_or_null(Some(&blocked_by))?,
+        ])?;
+    Ok(())
 }
 
 fn by_idempotency_key(connection: &Connection, key: &str) -> Result<Option<ExecutionId>> {

@@ -57,7 +57,7 @@ use writer::Writer;
 /// How many threads answer reads.
 const READER_THREADS: usize = 2;
 /// Page cache of the writer: the ends of tables and indexes, where new rows go.
-const WRITER_CACHE_KIB: i32 = 8 * 1024;
+const WRITER_CACHE_KIB: i32 = 4 * 1024;
 /// Page cache of each reader.
 const READER_CACHE_KIB: i32 = 2 * 1024;
 /// How long the writer waits for the checkpointer to let go of the log.

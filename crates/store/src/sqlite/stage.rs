@@ -130,6 +130,7 @@ fn parts(change: &Change) -> [Option<Part<'_>>; 2] {
         | Change::PutConstraint(_)
         | Change::RemoveConstraint(_)
         | Change::PutRateInstant { .. }
+        | Change::PutHeldBy { .. }
         | Change::SetRuleEnabled { .. } => [None, None],
     }
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use camshaft_model::port::store::Change;
-use camshaft_model::{Constraint, ConstraintType, Terms, Timestamp, Via};
+use camshaft_model::{
+    BlockedBy, Constraint, ConstraintType, HeldBy, Status, Terms, Timestamp, Via,
+};
 use serde_json::{Value, json};
 
 use super::{Home, Maker, apply};
@@ -60,4 +62,46 @@ pub async fn constraints_are_replaced_by_key_and_keep_the_instant_of_their_rate(
     let changes = vec![forget(key.clone()), instant(key), forget(pause_key)];
     apply(&*store, changes).await;
     assert_eq!(store.constraints().await.unwrap(), []);
+}
+
+/// What the event log says to hold an execution is in its row for as long as it waits.
+pub async fn what_holds_an_execution_is_recorded_while_it_waits(home: &impl Home) {
+    let (store, maker) = (home.open(), Maker::new(33));
+    let (waits, runs) = (maker.requested(), maker.running());
+    let pause = constraint(&maker, "global", ConstraintType::Pause, &json!({}));
+    let held_by = Box::new(HeldBy {
+        id: pause.id.clone(),
+        key: pause.key(),
+        terms: pause.terms.to_string(),
+        owner: Some("ana".into()),
+        reason: Some("quota".into()),
+        expires_at: None,
+        next_at: None,
+    });
+    let tell = |execution| Change::PutHeldBy {
+        execution,
+        held_by: held_by.clone(),
+    };
+    let (first, second) = (waits.spec.id, runs.spec.id);
+    let changes = vec![
+        Change::InsertExecution(Box::new(waits.clone())),
+        Change::InsertExecution(Box::new(runs)),
+        tell(first),
+        tell(second),
+        // One that there is not.
+        tell(maker.requested().spec.id),
+    ];
+    apply(&*store, changes).await;
+    drop(store);
+
+    let store = home.open();
+    let row = async |id| store.execution(id).await.unwrap().unwrap().state.blocked_by;
+    assert_eq!(
+        row(first).await,
+        Some(BlockedBy::Constraint(held_by.clone()))
+    );
+    assert_eq!(row(second).await, None);
+    let admitted = maker.transition(&waits, Status::Scheduled);
+    apply(&*store, vec![Change::Move(Box::new(admitted)), tell(first)]).await;
+    assert_eq!(row(first).await, None);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use camshaft_model::port::store::{Change, Store};
-use camshaft_model::{Execution, InquiryStatus, Status, TakenFrom, TaskRecord};
+use camshaft_model::{Event, Execution, InquiryStatus, Status, TakenFrom, TaskRecord};
 use serde_json::Value;
 
 use super::{Home, Maker, apply, commit};
@@ -164,7 +164,35 @@ fn broken(maker: &Maker) -> Vec<(Vec<Change>, Vec<&'static str>)> {
     let orphan = maker.requested_by(&event);
     let unknown = maker.running();
     let elsewhere = maker.event(None);
+    let hold = |event: &Event, rules| Change::HoldEvent {
+        event: event.id,
+        rules,
+    };
+    let answered = || {
+        let event = maker.event(None);
+        let execution = maker.requested_by(&event);
+        let enforcement = maker.enforcement(&event, &execution);
+        let changes = vec![
+            Change::InsertEvent(Arc::new(event.clone())),
+            insert(&execution),
+            Change::InsertEnforcement(Box::new(enforcement)),
+        ];
+        (event, changes)
+    };
+    let (other, mut held_from_another) = answered();
+    held_from_another.push(hold(&other, Some(vec![Maker::reference("t.other")])));
+    let ((whole, mut held_from_it), (partly, more)) = (answered(), answered());
+    held_from_it.extend(more);
+    held_from_it.push(hold(&whole, None));
+    let rules = ["t.other", "demo.every_ten_seconds"].map(Maker::reference);
+    held_from_it.push(hold(&partly, Some(rules.to_vec())));
     vec![
+        (held_from_another, vec![]),
+        (held_from_it, vec!["held_event_is_not_answered"; 2]),
+        (
+            vec![hold(&maker.event(None), None)],
+            vec!["held_event_is_recorded"],
+        ),
         (vec![insert(&no_end)], vec!["terminal_has_an_end"]),
         (vec![insert(&early_end)], vec!["only_terminal_has_an_end"]),
         (vec![insert(&lease)], vec!["lease_only_where_one_is_held"]),

@@ -66,7 +66,6 @@ fn spec(kind: TriggerKind, parameters: Value) -> SensorSpec {
         trigger: "core.any".parse().unwrap(),
         kind,
         parameters: parameters.as_object().unwrap().clone(),
-        rules: Vec::new(),
     }
 }
 

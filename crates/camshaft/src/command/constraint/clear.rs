@@ -18,8 +18,9 @@ Examples:
   camshaft constraint clear task:api_call concurrency
   camshaft constraint clear task:api_call --all
 
-The scope is taken as it stands: task:api_* clears the constraint that was set on task:api_*, not those
-on the tasks that fit it. To clear what is not in force changes nothing.",
+The scope is taken as it stands: task:api_* clears the constraint that was set on task:api_*, not
+those on the tasks that fit it. To clear what is not in force changes nothing.",
+    override_usage = "camshaft constraint clear [OPTIONS] <SCOPE> <TYPE|--all>",
     group = clap::ArgGroup::new("what").required(true)
 )]
 pub struct Clear {

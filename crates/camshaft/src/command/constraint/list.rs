@@ -22,8 +22,8 @@ Examples:
   camshaft constraint list
   camshaft constraint list --type pause -o json | jq -r '.items[].scope'
 
-WAITING counts what is in line for its start and falls under the constraint; something else may hold it
-too. `camshaft why EXECUTION` says what does.")]
+WAITING counts what is in line for its start and falls under the constraint; something else may
+hold it too. `camshaft why EXECUTION` says what does. Of a pause of events it counts events.")]
 pub struct List {
     /// On exactly this scope
     #[arg(long, value_name = "SCOPE")]

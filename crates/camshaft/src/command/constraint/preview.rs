@@ -6,7 +6,7 @@ use camshaft_model::Scope;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::request::Limits;
+use super::request::{Limits, note_of_ref};
 use crate::command::Context;
 use crate::exit::CliError;
 use crate::render::constraint;
@@ -34,6 +34,7 @@ impl Preview {
             ));
         }
         let terms = terms.pop().unwrap_or(camshaft_model::Terms::Pause);
+        note_of_ref(context, &self.scope);
         let body = json!({"scope": self.scope, "type": terms.kind(), "params": terms.params()});
         let answer: Value = context
             .client

@@ -5,12 +5,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use camshaft_model::constraint::{MAX_BURST, MAX_CONCURRENCY, ttl};
-use camshaft_model::{ConstraintKey, ConstraintType, Rate, Scope, Terms};
+use camshaft_model::port::clock::Clock as _;
+use camshaft_model::{
+    Constraint, ConstraintKey, ConstraintType, ErrorCode, Rate, Scope, ScopeKind, Terms, Via as Way,
+};
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::via::Via;
+use crate::clock::SystemClock;
 use crate::command::Context;
+use crate::command::context::Query;
 use crate::exit::CliError;
 use crate::render::{Format, constraint, text_at};
 
@@ -72,6 +77,48 @@ impl Limits {
     }
 }
 
+/// What is asked for on one scope. All of it is checked before any of it is sent, so that a command which
+/// is wrong changes nothing.
+fn asked_for(
+    scope: &Scope,
+    terms: Vec<Terms>,
+    terming: &Terming,
+    way: Way,
+) -> Result<Vec<Constraint>, CliError> {
+    let now = SystemClock.now();
+    let constraint = |terms: Terms| {
+        let constraint = Constraint {
+            id: Constraint::default_id(scope, terms.kind()),
+            scope: scope.clone(),
+            terms,
+            expires_at: terming.ttl.map(|ttl| now + ttl),
+            reason: terming.reason.clone(),
+            owner: whoever_types(),
+            via: way,
+            set_at: now,
+        };
+        match constraint.check() {
+            Ok(()) => Ok(constraint),
+            Err(error) => Err(CliError::new(
+                ErrorCode::InvalidConstraint,
+                error.to_string(),
+            )),
+        }
+    };
+    terms.into_iter().map(constraint).collect()
+}
+
+/// Something failed after some of what was asked for is in force.
+pub(super) fn but_set(error: CliError, before: &[Constraint]) -> CliError {
+    match before.last() {
+        Some(set) => CliError {
+            message: format!("{}; {} is set already", error.message, set.key()),
+            ..error
+        },
+        None => error,
+    }
+}
+
 /// Puts constraints of one scope in force, and shows them with what they hold once that is acknowledged.
 pub(in crate::command) async fn set(
     context: &Context,
@@ -81,28 +128,22 @@ pub(in crate::command) async fn set(
     terming: Terming,
 ) -> Result<ExitCode, CliError> {
     if let Some(broker) = via.broker()? {
-        return broker.set(context, scope, terms, &terming).await;
+        let asked_for = asked_for(scope, terms, &terming, Way::Mqtt)?;
+        note_of_ref(context, scope);
+        return broker.set(context, &asked_for).await;
     }
+    let asked_for = asked_for(scope, terms, &terming, Way::Api)?;
+    note_of_ref(context, scope);
     let mut answers: Vec<Value> = Vec::new();
-    for terms in terms {
-        let key = ConstraintKey {
-            scope: scope.clone(),
-            kind: terms.kind(),
-        };
+    for (place, constraint) in asked_for.iter().enumerate() {
         let body = json!({
-            "params": terms.params(),
+            "params": constraint.terms.params(),
             "ttl": terming.ttl.map(|ttl| ttl.as_secs_f64()),
-            "reason": terming.reason,
-            "owner": whoever_types(),
+            "reason": constraint.reason,
+            "owner": constraint.owner,
         });
-        let answer = context.client.put(&path(&key), &body).await;
-        answers.push(answer.map_err(|error| match answers.first() {
-            Some(_) => CliError {
-                message: format!("{} (the limit before it is set)", error.message),
-                ..error
-            },
-            None => error,
-        })?);
+        let answer = context.client.put(&path(&constraint.key()), &body).await;
+        answers.push(answer.map_err(|error| but_set(error, &asked_for[..place]))?);
     }
     context.show(&json!({ "items": answers }), |_, style| {
         let screens = answers.iter().map(|answer| constraint::set(answer, style));
@@ -144,15 +185,44 @@ pub(in crate::command) async fn clear(
             || "constraint".to_owned(),
             |kind| kind.as_str().replace('_', " "),
         );
-        context.screen.note(&format!(
-            "No {what} was in force on {scope}; camshaft constraint list shows what is"
-        ));
+        let query = Query::default().with("scope", Some(scope));
+        let others: Value = context
+            .client
+            .get("/constraints", &query.0, Duration::ZERO)
+            .await?;
+        let others = others.get("items").and_then(Value::as_array);
+        let others = others
+            .into_iter()
+            .flatten()
+            .map(|one| text_at(one, "/type"));
+        let others: Vec<String> = others.collect();
+        context.screen.note(&if others.is_empty() {
+            format!("No {what} was in force on {scope}; camshaft constraint list shows what is")
+        } else {
+            let others = others.join(" and ");
+            format!("No {what} was in force on {scope}, only {others}, which camshaft constraint clear ends")
+        });
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// Says that nothing falls under a scope which names a definition without its pack.
+pub(super) fn note_of_ref(context: &Context, scope: &Scope) {
+    let (kind, name) = (scope.kind(), scope.name());
+    let is_of_refs = matches!(
+        kind,
+        ScopeKind::Rule | ScopeKind::Action | ScopeKind::Workflow
+    );
+    if is_of_refs && !name.contains(['.', '*', '?', '[']) {
+        context.screen.note(&format!(
+            "Nothing falls under {scope}: name it with its pack, such as {}:billing.{name}",
+            kind.as_str()
+        ));
+    }
+}
+
 /// Who sits at this terminal, as far as the environment knows.
-pub(super) fn whoever_types() -> Option<String> {
+fn whoever_types() -> Option<String> {
     let said = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
     said("USER").or_else(|| said("LOGNAME"))
 }

@@ -2,14 +2,13 @@
 
 use std::process::ExitCode;
 
-use camshaft_link::mqtt::{Broker, Topics, controller};
-use camshaft_model::port::clock::Clock as _;
-use camshaft_model::{Constraint, ConstraintType, Scope, Terms, Via as Way};
+use camshaft_link::mqtt::controller::{self, Left};
+use camshaft_link::mqtt::{Broker, Topics};
+use camshaft_model::{Constraint, ConstraintType, Scope};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::request::{Terming, whoever_types};
-use crate::clock::SystemClock;
+use super::request::but_set;
 use crate::command::Context;
 use crate::command::broker::{BrokerOptions, client_id, unreachable};
 use crate::exit::CliError;
@@ -60,35 +59,19 @@ impl Via {
 }
 
 impl Published {
-    /// Publishes constraints of one scope and shows them once the broker has all of them.
-    pub(in crate::command) async fn set(
+    /// Publishes constraints and shows them once the broker has all of them.
+    pub(super) async fn set(
         self,
         context: &Context,
-        scope: &Scope,
-        terms: Vec<Terms>,
-        terming: &Terming,
+        constraints: &[Constraint],
     ) -> Result<ExitCode, CliError> {
         let mut published = Vec::new();
-        for terms in terms {
-            let now = SystemClock.now();
-            let constraint = Constraint {
-                id: Constraint::default_id(scope, terms.kind()),
-                scope: scope.clone(),
-                terms,
-                expires_at: terming.ttl.map(|ttl| now + ttl),
-                reason: terming.reason.clone(),
-                owner: whoever_types(),
-                via: Way::Mqtt,
-                set_at: now,
-            };
-            constraint
-                .check()
-                .map_err(|error| CliError::invalid(error.to_string()))?;
-            controller::publish(&self.broker, &self.client_id, &self.topics, &constraint)
+        for (place, constraint) in constraints.iter().enumerate() {
+            controller::publish(&self.broker, &self.client_id, &self.topics, constraint)
                 .await
-                .map_err(|error| unreachable(&error))?;
+                .map_err(|error| but_set(unreachable(&error), &constraints[..place]))?;
             published.push(json!({
-                "constraint": constraint.shown(now),
+                "constraint": constraint.shown(constraint.set_at),
                 "topic": self.topics.constraint_of_type(&constraint.key()),
             }));
         }
@@ -105,9 +88,14 @@ impl Published {
         scope: &Scope,
         kind: Option<ConstraintType>,
     ) -> Result<ExitCode, CliError> {
-        controller::clear(&self.broker, &self.client_id, &self.topics, scope, kind)
+        let left = controller::clear(&self.broker, &self.client_id, &self.topics, scope, kind)
             .await
             .map_err(|error| unreachable(&error))?;
+        if let Left::Unknown { topic, marker } = left {
+            context.screen.note(&format!(
+                "It is ended for every engine that is connected now. Whether {topic} retains it for others is not known: this user may have to be allowed to read that, and to read and write {marker}. `camshaft resume {scope} --all --via mqtt` ends every type of the scope without reading."
+            ));
+        }
         let kinds = kind.map_or_else(|| ConstraintType::ALL.to_vec(), |kind| vec![kind]);
         let published: Vec<Value> = kinds
             .iter()

@@ -30,7 +30,7 @@ impl State {
                 ..(*live.state).clone()
             };
             match Transition::new(id, &live.state, &[], state.clone()) {
-                Ok(transition) => unit.moved.push(transition),
+                Ok(transition) => unit.record_move(transition),
                 Err(error) => {
                     tracing::error!(execution = %id, %error, "not cancelled");
                     return;

@@ -68,10 +68,7 @@ impl State {
         let place = decision.place_of_fresh(id);
         let mut unit = match place {
             Some(place) => std::mem::take(&mut decision.units[place]),
-            None => Unit {
-                moved: vec![transition],
-                ..Unit::default()
-            },
+            None => Unit::moving(transition),
         };
         if let Some(live) = self.live.get(&id) {
             let mut payload = Object::new();

@@ -8,10 +8,12 @@ use camshaft_model::{
     StepEventType, TaskRecord,
 };
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::start::Begun;
-use crate::decision::{Decision, Effect, Unit};
+use crate::catalog::AwaitedSensor;
+use crate::decision::{Decision, Unit};
 use crate::handle::{ControlError, InquiryAnswer, may_answer};
 use crate::parameters;
 use crate::rule::AwaitedEvent;
@@ -99,7 +101,6 @@ impl State {
         ]);
         unit.steps
             .push(run.step(record, StepEventType::TaskBlocked, payload, context));
-        unit.effects.push(Effect::Sensors);
         Ok(ActiveWork::Event(self.listen(run, task, awaited, patterns)))
     }
 
@@ -116,15 +117,19 @@ impl State {
             pattern,
             ..criterion.clone()
         });
-        self.awaited
-            .entry(awaited.trigger.clone())
-            .or_default()
-            .insert((run.id(), task));
-        AwaitedEvent::new(
-            awaited.trigger.clone(),
-            awaited.parameters.clone(),
-            criteria.collect(),
-        )
+        let trigger = awaited.trigger.clone();
+        let event = AwaitedEvent::new(trigger.clone(), &awaited.parameters, criteria.collect());
+        let sensors = self.awaited.entry(trigger).or_default();
+        let sensor = sensors.entry(event.sensor().to_owned());
+        let sensor = sensor.or_insert_with(|| {
+            self.sensors_changed = true;
+            AwaitedSensor {
+                parameters: awaited.parameters.clone(),
+                ..AwaitedSensor::default()
+            }
+        });
+        sensor.tasks.insert((run.id(), task));
+        event
     }
 
     fn set_timeout(
@@ -148,11 +153,18 @@ impl State {
                 self.inquiries.remove(&inquiry.id);
             }
             ActiveWork::Event(awaited) => {
-                if let Some(tasks) = self.awaited.get_mut(awaited.trigger()) {
-                    tasks.remove(&(run, task));
-                    if tasks.is_empty() {
-                        self.awaited.remove(awaited.trigger());
+                let Some(sensors) = self.awaited.get_mut(awaited.trigger()) else {
+                    return;
+                };
+                if let Some(sensor) = sensors.get_mut(awaited.sensor()) {
+                    sensor.tasks.remove(&(run, task));
+                    if sensor.tasks.is_empty() {
+                        sensors.remove(awaited.sensor());
+                        self.sensors_changed = true;
                     }
+                }
+                if sensors.is_empty() {
+                    self.awaited.remove(awaited.trigger());
                 }
             }
             ActiveWork::Child(_) | ActiveWork::Items(_) => {}
@@ -167,10 +179,16 @@ impl State {
         decision: &mut Decision,
         context: &Context<'_>,
     ) {
-        let Some(waiting) = self.awaited.get(&event.draft.trigger).cloned() else {
+        let Some(sensors) = self.awaited.get(&event.draft.trigger) else {
             return;
         };
+        let waiting = sensors.values().flat_map(|sensor| &sensor.tasks).copied();
+        let waiting: BTreeSet<(ExecutionId, usize)> = waiting.collect();
         for (id, task) in waiting {
+            // It was refused: who may yet be recorded has had the event held for it.
+            if self.uncertain.has(id) {
+                continue;
+            }
             let run = self.runs.get(&id);
             // One that was held may be older than the wait.
             let is_older = |active: &Active| event.received_at < active.record.started_at;
@@ -189,7 +207,6 @@ impl State {
                 }
                 Some(Ok(false)) | None => continue,
             };
-            unit.effects.push(Effect::Sensors);
             self.end_wait(id, task, end, unit, decision, context);
         }
     }
@@ -242,8 +259,6 @@ impl State {
                 ..Inquiry::clone(inquiry)
             };
             unit.changes.push(Change::PutInquiry(Box::new(expired)));
-        } else {
-            unit.effects.push(Effect::Sensors);
         }
         let end = match on_timeout {
             OnTimeout::Fail => TaskEnd::ended(Status::TimedOut, FailureKind::Timeout, what),
@@ -264,17 +279,14 @@ impl State {
         unit: &mut Unit,
         context: &Context<'_>,
     ) {
-        match run.active.get(&task).map(|active| &active.work) {
-            Some(ActiveWork::Inquiry(inquiry)) => {
-                let withdrawn = Inquiry {
-                    status: InquiryStatus::Withdrawn,
-                    closed_at: Some(context.now),
-                    ..Inquiry::clone(inquiry)
-                };
-                unit.changes.push(Change::PutInquiry(Box::new(withdrawn)));
-            }
-            Some(ActiveWork::Event(_)) => unit.effects.push(Effect::Sensors),
-            _ => {}
+        let work = run.active.get(&task).map(|active| &active.work);
+        if let Some(ActiveWork::Inquiry(inquiry)) = work {
+            let withdrawn = Inquiry {
+                status: InquiryStatus::Withdrawn,
+                closed_at: Some(context.now),
+                ..Inquiry::clone(inquiry)
+            };
+            unit.changes.push(Change::PutInquiry(Box::new(withdrawn)));
         }
     }
 

@@ -28,7 +28,7 @@ use super::Timers;
 
 /// A database and an engine, as far as timers see them.
 #[derive(Default)]
-struct World {
+pub(crate) struct World {
     states: Mutex<BTreeMap<String, Value>>,
     events: Mutex<Vec<EventDraft>>,
     duplicates: Mutex<usize>,
@@ -40,6 +40,8 @@ struct World {
     held: Mutex<Option<Ref>>,
     recorded: Notify,
     let_through: Notify,
+    /// What the database was handed, if it does not answer yet.
+    pub(crate) unanswered: Mutex<Option<Vec<OnCommit>>>,
 }
 
 impl World {
@@ -110,6 +112,9 @@ impl Store for World {
     fn submit(&self, transaction: Transaction, done: OnCommit) {
         if let Some(error) = self.broken.lock().clone() {
             return done.done(Err(error));
+        }
+        if let Some(unanswered) = &mut *self.unanswered.lock() {
+            return unanswered.push(done);
         }
         for change in transaction.changes {
             let Change::PutSensorState { key, state } = change else {
@@ -295,7 +300,6 @@ fn spec(key: &str, kind: TriggerKind, parameters: Value) -> SensorSpec {
         trigger,
         kind,
         parameters,
-        rules: Vec::new(),
     }
 }
 

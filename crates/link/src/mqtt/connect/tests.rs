@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use camshaft_model::port::constraint::ControlRefused;
 use camshaft_model::{
-    Constraint, ConstraintKey, ConstraintType, Execution, ExecutionId, ExecutionSpec,
-    ExecutionState, Object, Origin, Scope, Status, Timestamp,
+    Constraint, ConstraintChange, ConstraintKey, ConstraintType, Execution, ExecutionId,
+    ExecutionSpec, ExecutionState, Object, Origin, Scope, Status, Timestamp,
 };
 use parking_lot::Mutex;
 use rumqttc::mqttbytes::v4::{
@@ -63,6 +63,11 @@ impl ConstraintControl for Noting {
         self.calls
             .send_modify(|calls| calls.push(format!("clear {scope}")));
         Ok(Vec::new())
+    }
+
+    fn constraint(&self, key: &ConstraintKey) -> Option<Constraint> {
+        let held = self.held.lock();
+        held.iter().find(|held| held.key() == *key).cloned()
     }
 
     fn constraints(&self) -> Vec<Constraint> {
@@ -255,6 +260,39 @@ async fn a_backlog_of_telemetry_does_not_stand_before_what_the_broker_retains() 
         "{}",
         first.topic
     );
+}
+
+#[tokio::test]
+async fn what_is_told_of_constraints_does_not_wait_for_a_backlog_of_telemetry() {
+    let (listener, at) = listener().await;
+    let mut bench = Bench::start(at, &[]);
+    let mut broker = Hand::accept(&listener).await;
+    broker.greeted().await;
+    broker.deliver(GLOBAL, PAUSE, true).await;
+    let Some(Packet::Publish(marker)) = broker.next().await else {
+        panic!("it waits for nothing");
+    };
+    broker.deliver(&marker.topic, "sync", false).await;
+    bench.calls_up_to("gate false").await;
+    let paused = message::read(PAUSE.as_bytes(), NOW).unwrap();
+    bench.connector.notice(&Notice::Constraint {
+        constraint: Arc::new(paused),
+        change: ConstraintChange::Cleared,
+        at: NOW,
+    });
+    let mut before = 0;
+    loop {
+        let Some(Packet::Publish(publish)) = broker.next().await else {
+            panic!("it is not told");
+        };
+        broker.send(Packet::PubAck(PubAck::new(publish.pkid))).await;
+        if publish.topic == format!("{GLOBAL}/~pause") {
+            break;
+        }
+        before += 1;
+    }
+    // Not more than what may be on its way, twice: before it is told and before it is read.
+    assert!(before <= 2 * 128, "after {before} of 400 messages");
 }
 
 #[tokio::test]

@@ -5,77 +5,95 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rumqttc::QoS;
+use rumqttc::mqttbytes;
 use rumqttc::mqttbytes::v4::{
     ConnAck, Connect, ConnectReturnCode, LastWill, Packet, PubAck, PubComp, PubRec, Publish,
     SubAck, UnsubAck,
 };
-use rumqttc::mqttbytes::{self, Protocol};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::MAX_PACKET_BYTES;
+use super::door::Door;
 use super::hub::{Hub, Seat};
+use super::limits::{CONNECT_TIMEOUT, MAX_PACKET_BYTES, READ_BYTES, WRITE_TIMEOUT};
 use super::mailbox::{Begun, Closed};
 use crate::mqtt::topic::is_topic;
 
-/// How long a client may take to say who it is.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a client may take to read what is written at once.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most bytes of a client's name.
-const MAX_CLIENT_ID_BYTES: usize = 256;
-
 /// Why a connection ends.
 #[derive(Debug, thiserror::Error)]
-enum End {
+pub(super) enum End {
     #[error("it said goodbye")]
     Goodbye,
     #[error("it is gone")]
     Gone,
     #[error("nothing was heard of it")]
     Silent,
-    #[error("it reads too slowly")]
+    #[error("it reads too slowly, or not at all")]
     Slow,
     #[error("another connection came by its name")]
     TakenOver,
     #[error("the broker stops")]
     Stopping,
+    #[error("{0}")]
+    Refused(String),
     #[error("it does not keep to the protocol: {0}")]
     Protocol(String),
 }
 
-struct Reader {
+impl From<Closed> for End {
+    fn from(closed: Closed) -> Self {
+        match closed {
+            Closed::Overfull => Self::Slow,
+            Closed::TakenOver => Self::TakenOver,
+        }
+    }
+}
+
+pub(super) struct Reader {
     stream: OwnedReadHalf,
     buffer: BytesMut,
 }
 
 impl Reader {
     /// The next packet, within this time.
-    async fn packet(&mut self, within: Option<Duration>) -> Result<Packet, End> {
+    pub(super) async fn packet(&mut self, within: Option<Duration>) -> Result<Packet, End> {
         loop {
             match Packet::read(&mut self.buffer, MAX_PACKET_BYTES) {
                 Ok(packet) => return Ok(packet),
                 Err(mqttbytes::Error::InsufficientBytes(_)) => {}
                 Err(error) => return Err(End::Protocol(error.to_string())),
             }
-            let read = self.stream.read_buf(&mut self.buffer);
-            let read = match within {
-                Some(within) => timeout(within, read).await.map_err(|_| End::Silent)?,
-                None => read.await,
-            };
-            if read.map_err(|_| End::Gone)? == 0 {
-                return Err(End::Gone);
-            }
+            self.fill(within).await?;
         }
+    }
+
+    /// Reads some more.
+    pub(super) async fn fill(&mut self, within: Option<Duration>) -> Result<(), End> {
+        self.buffer.reserve(READ_BYTES);
+        let read = self.stream.read_buf(&mut self.buffer);
+        let read = match within {
+            Some(within) => timeout(within, read).await.map_err(|_| End::Silent)?,
+            None => read.await,
+        };
+        match read {
+            Ok(0) | Err(_) => Err(End::Gone),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// What has been read and not been taken.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.buffer
     }
 }
 
 pub(super) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
+    door: &Door,
     hub: &Hub,
     stop: &CancellationToken,
 ) {
@@ -88,13 +106,19 @@ pub(super) async fn serve(
     };
     let greeted = tokio::select! {
         () = stop.cancelled() => return,
-        greeted = timeout(CONNECT_TIMEOUT, greet(&mut reader, &mut write, hub)) => greeted,
+        greeted = timeout(CONNECT_TIMEOUT, door.greet(&mut reader, &mut write)) => greeted,
     };
-    let (connect, seat) = match greeted {
-        Ok(Ok(greeted)) => greeted,
-        Ok(Err(end)) => return tracing::debug!(%peer, "a client was not let in: {end}"),
-        Err(_) => return tracing::debug!(%peer, "a client did not say who it is"),
+    let mut connect = match greeted {
+        Ok(Ok(connect)) => connect,
+        Ok(Err(End::Gone)) => return tracing::debug!(%peer, "a client has not said who it is"),
+        Ok(Err(end)) => return door.tell(peer, &end.to_string()),
+        Err(_) => return door.tell(peer, "it did not say who it is in time"),
     };
+    if connect.client_id.is_empty() {
+        // No two connections have the same peer.
+        connect.client_id = format!("anonymous-{peer}");
+    }
+    let seat = hub.enter(&connect.client_id, connect.clean_session);
     let accepted = ConnAck::new(ConnectReturnCode::Success, seat.resumed);
     let mut first = BytesMut::new();
     let _ = accepted.write(&mut first);
@@ -105,7 +129,7 @@ pub(super) async fn serve(
         tokio::select! {
             // What waits for the client is for the connection that took its name.
             biased;
-            () = seat.taken_over.cancelled() => End::TakenOver,
+            () = seat.end.cancelled() => seat.mailbox.closed(seat.connection).into(),
             () = stop.cancelled() => End::Stopping,
             end = write_all(&mut write, &seat) => end,
             end = read_all(&mut reader, &connect, hub, &seat) => end,
@@ -129,53 +153,11 @@ pub(super) async fn serve(
     }
 }
 
-/// Takes the first packet, and gives the client its place or the reason why not.
-async fn greet(
-    reader: &mut Reader,
-    write: &mut OwnedWriteHalf,
-    hub: &Hub,
-) -> Result<(Connect, Seat), End> {
-    let Packet::Connect(mut connect) = reader.packet(None).await? else {
-        return Err(End::Protocol("it does not begin with CONNECT".to_owned()));
-    };
-    let has_bad_will = |connect: &Connect| {
-        let will = connect.last_will.as_ref();
-        will.is_some_and(|will| !is_topic(&will.topic))
-    };
-    let id = &connect.client_id;
-    let refusal = if connect.protocol != Protocol::V4 {
-        Some(ConnectReturnCode::RefusedProtocolVersion)
-    } else if !hub.admits(connect.login.as_ref()) {
-        Some(ConnectReturnCode::BadUserNamePassword)
-    } else if id.len() > MAX_CLIENT_ID_BYTES
-        || (id.is_empty() && !connect.clean_session)
-        || has_bad_will(&connect)
-    {
-        Some(ConnectReturnCode::BadClientId)
-    } else {
-        None
-    };
-    if let Some(code) = refusal {
-        let mut answer = BytesMut::new();
-        let _ = ConnAck::new(code, false).write(&mut answer);
-        let _ = write.write_all(&answer).await;
-        return Err(End::Protocol(format!("{code:?}")));
-    }
-    if connect.client_id.is_empty() {
-        // No two connections have the same peer.
-        let peer = reader.stream.peer_addr().map_err(|_| End::Gone)?;
-        connect.client_id = format!("anonymous-{peer}");
-    }
-    let seat = hub.enter(&connect.client_id, connect.clean_session);
-    Ok((connect, seat))
-}
-
 async fn write_all(write: &mut OwnedWriteHalf, seat: &Seat) -> End {
     loop {
         let batch = match seat.mailbox.next_batch(seat.connection).await {
             Ok(batch) => batch,
-            Err(Closed::Overfull) => return End::Slow,
-            Err(Closed::TakenOver) => return End::TakenOver,
+            Err(closed) => return closed.into(),
         };
         match timeout(WRITE_TIMEOUT, write.write_all(&batch)).await {
             Ok(Ok(())) => {}
@@ -197,6 +179,7 @@ async fn read_all(reader: &mut Reader, connect: &Connect, hub: &Hub, seat: &Seat
         if let Err(end) = taken {
             return end;
         }
+        seat.mailbox.answers_read().await;
     }
 }
 

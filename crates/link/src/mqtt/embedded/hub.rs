@@ -1,99 +1,88 @@
-//! Who listens to what, and what is retained. Every message passes here, under one lock that nobody
-//! holds while waiting.
+//! Who listens to what. Every message passes here, under one lock that nobody holds while waiting.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rumqttc::QoS;
-use rumqttc::mqttbytes::v4::{Login, SubscribeReasonCode};
+use rumqttc::mqttbytes::v4::SubscribeReasonCode;
 use tokio_util::sync::CancellationToken;
 
-use super::mailbox::{Delivery, Mailbox};
+use super::limits::{MAX_AWAY, MAX_AWAY_BYTES, MAX_FILTER_BYTES, MAX_SUBSCRIPTIONS};
+use super::mailbox::{Delivery, Mailbox, lower};
+use super::retained::Retained;
 use crate::mqtt::topic::{fits, is_filter};
 
-/// The most topics that retain a message.
-const MAX_RETAINED: usize = 50_000;
-/// The most bytes that are retained.
-const MAX_RETAINED_BYTES: usize = 64 * 1024 * 1024;
-/// The most filters of a client.
-const MAX_SUBSCRIPTIONS: usize = 256;
-/// The most sessions of clients that are not there.
-const MAX_ABSENT: usize = 256;
-
 /// See the module.
+#[derive(Default)]
 pub(super) struct Hub {
-    login: Option<(String, String)>,
+    retained: Arc<Retained>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    retained: BTreeMap<Arc<str>, (Bytes, QoS)>,
-    retained_bytes: usize,
     clients: HashMap<String, Client>,
     /// Numbers connections, so that the end of one does not end its successor.
     connections: u64,
+    /// Who is away, in the order of leaving.
+    away: BTreeMap<u64, String>,
+    away_bytes: usize,
+    departures: u64,
 }
 
 struct Client {
     connection: u64,
-    /// Ends the connection; `None` while the client is not there.
-    present: Option<CancellationToken>,
+    away: Option<Away>,
     is_clean: bool,
     subscriptions: Vec<(String, QoS)>,
     mailbox: Arc<Mailbox>,
+}
+
+/// The session of a client that is not there.
+struct Away {
+    /// The number of its leaving.
+    departure: u64,
+    bytes: usize,
 }
 
 /// What a connection has been given.
 pub(super) struct Seat {
     pub(super) connection: u64,
     pub(super) mailbox: Arc<Mailbox>,
-    /// Cancelled when another connection takes the client's name.
-    pub(super) taken_over: CancellationToken,
+    /// Cancelled when the connection is to end; the mailbox says why.
+    pub(super) end: CancellationToken,
     /// Whether a session of an earlier connection goes on.
     pub(super) resumed: bool,
 }
 
 impl Hub {
-    pub(super) fn new(login: Option<(String, String)>) -> Self {
-        Self {
-            login,
-            state: Mutex::default(),
-        }
-    }
-
-    pub(super) fn admits(&self, login: Option<&Login>) -> bool {
-        let Some((user, password)) = &self.login else {
-            return true;
-        };
-        login.is_some_and(|login| {
-            let user = is_equal(user.as_bytes(), login.username.as_bytes());
-            user & is_equal(password.as_bytes(), login.password.as_bytes())
-        })
-    }
-
     /// A client has come; an earlier connection by its name ends.
     pub(super) fn enter(&self, client_id: &str, is_clean: bool) -> Seat {
         let mut state = self.state.lock();
         state.connections += 1;
         let connection = state.connections;
-        let earlier = state.clients.remove(client_id);
-        if let Some(token) = earlier.as_ref().and_then(|client| client.present.as_ref()) {
-            token.cancel();
+        let earlier = state.remove(client_id);
+        let (kept, ended) = match earlier {
+            Some(client) if !is_clean && !client.is_clean => (Some(client), None),
+            other => (None, other),
+        };
+        if let Some(client) = ended {
+            client.mailbox.forget();
         }
-        let kept = earlier.filter(|client| !is_clean && !client.is_clean);
         let resumed = kept.is_some();
-        let (subscriptions, mailbox) = kept.map_or_else(
-            || (Vec::new(), Arc::default()),
-            |client| (client.subscriptions, client.mailbox),
-        );
-        mailbox.attach(connection);
-        let taken_over = CancellationToken::new();
+        let (subscriptions, mailbox) = match kept {
+            Some(client) => (client.subscriptions, client.mailbox),
+            None => {
+                let mailbox = Mailbox::new(client_id, !is_clean, self.retained.clone());
+                (Vec::new(), Arc::new(mailbox))
+            }
+        };
+        let end = mailbox.attach(connection);
         let client = Client {
             connection,
-            present: Some(taken_over.clone()),
+            away: None,
             is_clean,
             subscriptions,
             mailbox: mailbox.clone(),
@@ -102,7 +91,7 @@ impl Hub {
         Seat {
             connection,
             mailbox,
-            taken_over,
+            end,
             resumed,
         }
     }
@@ -110,29 +99,32 @@ impl Hub {
     /// A connection has ended.
     pub(super) fn leave(&self, client_id: &str, connection: u64) {
         let mut state = self.state.lock();
-        let Some(client) = state.clients.get_mut(client_id) else {
+        let State {
+            clients,
+            away,
+            away_bytes,
+            departures,
+            ..
+        } = &mut *state;
+        let Some(client) = clients.get_mut(client_id) else {
             return;
         };
-        if client.connection != connection {
+        if client.connection != connection || client.away.is_some() {
             return;
         }
         if client.is_clean {
-            state.clients.remove(client_id);
+            clients.remove(client_id);
             return;
         }
-        client.present = None;
-        client.mailbox.detach();
-        let absent = state
-            .clients
-            .iter()
-            .filter(|(_, client)| client.present.is_none());
-        if absent.clone().count() > MAX_ABSENT
-            && let Some(longest) = absent
-                .min_by_key(|(_, client)| client.connection)
-                .map(|(id, _)| id.clone())
-        {
-            state.clients.remove(&longest);
-        }
+        *departures += 1;
+        let bytes = client.filter_bytes() + client.mailbox.detach();
+        client.away = Some(Away {
+            departure: *departures,
+            bytes,
+        });
+        away.insert(*departures, client_id.to_owned());
+        *away_bytes += bytes;
+        state.forget_longest_away();
     }
 
     pub(super) fn subscribe(
@@ -142,17 +134,21 @@ impl Hub {
         acknowledge: impl FnOnce(Vec<SubscribeReasonCode>),
     ) {
         let mut state = self.state.lock();
-        let State {
-            retained, clients, ..
-        } = &mut *state;
-        let Some(client) = clients.get_mut(client_id) else {
+        let Some(client) = state.clients.get_mut(client_id) else {
             return;
         };
         let (mut codes, mut granted) = (Vec::new(), Vec::new());
-        for (filter, qos) in wanted {
+        for (place, (filter, qos)) in wanted.into_iter().enumerate() {
+            if place >= MAX_SUBSCRIPTIONS {
+                codes.push(SubscribeReasonCode::Failure);
+                continue;
+            }
             let qos = lower(qos, QoS::AtLeastOnce);
             client.subscriptions.retain(|(old, _)| *old != filter);
-            if !is_filter(&filter) || client.subscriptions.len() >= MAX_SUBSCRIPTIONS {
+            if !is_filter(&filter)
+                || client.subscriptions.len() >= MAX_SUBSCRIPTIONS
+                || client.filter_bytes() + filter.len() > MAX_FILTER_BYTES
+            {
                 codes.push(SubscribeReasonCode::Failure);
                 continue;
             }
@@ -161,37 +157,29 @@ impl Hub {
             granted.push((filter, qos));
         }
         acknowledge(codes);
-        for (filter, qos) in granted {
-            for (topic, (payload, kept_qos)) in retained.iter() {
-                if fits(&filter, topic) {
-                    client.mailbox.deliver(Delivery {
-                        topic: topic.clone(),
-                        payload: payload.clone(),
-                        qos: lower(qos, *kept_qos),
-                        retain: true,
-                    });
-                }
-            }
+        if !granted.is_empty() {
+            client.mailbox.fetch(self.retained.cursor(granted));
         }
     }
 
     pub(super) fn unsubscribe(&self, client_id: &str, filters: &[String]) {
+        let ended: HashSet<&String> = filters.iter().collect();
         if let Some(client) = self.state.lock().clients.get_mut(client_id) {
             client
                 .subscriptions
-                .retain(|(filter, _)| !filters.contains(filter));
+                .retain(|(filter, _)| !ended.contains(filter));
         }
     }
 
     /// Returns once every client that is there has what was published.
     pub(super) async fn emptied(&self) {
-        let present = |client: &Client| client.present.is_some().then(|| client.mailbox.clone());
         let mailboxes: Vec<_> = self
             .state
             .lock()
             .clients
             .values()
-            .filter_map(present)
+            .filter(|client| client.away.is_none())
+            .map(|client| client.mailbox.clone())
             .collect();
         for mailbox in mailboxes {
             mailbox.emptied().await;
@@ -199,13 +187,20 @@ impl Hub {
     }
 
     /// Passes a message on to who listens, and keeps it if it is to be retained.
-    pub(super) fn publish(&self, topic: &str, payload: &Bytes, qos: QoS, retain: bool) {
+    pub(super) fn publish(&self, topic: &str, payload: &[u8], qos: QoS, retain: bool) {
         let topic: Arc<str> = topic.into();
+        // A small message must not keep the large buffer alive that it was read from.
+        let payload = Bytes::copy_from_slice(payload);
         let mut state = self.state.lock();
+        let State {
+            clients,
+            away_bytes,
+            ..
+        } = &mut *state;
         if retain {
-            state.retain(topic.clone(), payload.clone(), qos);
+            self.retained.keep(&topic, &payload, qos);
         }
-        for client in state.clients.values() {
+        for client in clients.values_mut() {
             let fitting = client
                 .subscriptions
                 .iter()
@@ -214,46 +209,57 @@ impl Hub {
             let Some(wanted) = fitting.map(|(_, qos)| *qos).max_by_key(|qos| *qos as u8) else {
                 continue;
             };
-            client.mailbox.deliver(Delivery {
+            let kept = client.mailbox.deliver(Delivery {
                 topic: topic.clone(),
                 payload: payload.clone(),
                 qos: lower(wanted, qos),
                 retain: false,
             });
+            if let Some(away) = &mut client.away {
+                away.bytes += kept;
+                *away_bytes += kept;
+            }
         }
+        state.forget_longest_away();
+    }
+}
+
+impl Client {
+    fn filter_bytes(&self) -> usize {
+        self.subscriptions
+            .iter()
+            .map(|(filter, _)| filter.len())
+            .sum()
     }
 }
 
 impl State {
-    fn retain(&mut self, topic: Arc<str>, payload: Bytes, qos: QoS) {
-        if let Some((old, _)) = self.retained.remove(&topic) {
-            self.retained_bytes -= old.len() + topic.len();
+    fn remove(&mut self, client_id: &str) -> Option<Client> {
+        let mut client = self.clients.remove(client_id)?;
+        if let Some(away) = client.away.take() {
+            self.away.remove(&away.departure);
+            self.away_bytes -= away.bytes;
         }
-        if payload.is_empty() {
-            return;
+        Some(client)
+    }
+
+    /// Keeps the sessions of clients that are away within their bounds.
+    fn forget_longest_away(&mut self) {
+        while self.away.len() > MAX_AWAY || self.away_bytes > MAX_AWAY_BYTES {
+            let Some((_, client_id)) = self.away.pop_first() else {
+                return;
+            };
+            if let Some(client) = self.remove(&client_id) {
+                let lost = client.mailbox.forget();
+                tracing::warn!(
+                    client_id,
+                    lost,
+                    "the embedded broker forgets the session that has been away the longest: there are more than {MAX_AWAY}, or more than {MAX_AWAY_BYTES} bytes in all"
+                );
+            }
         }
-        let bytes = payload.len() + topic.len();
-        if self.retained.len() >= MAX_RETAINED || self.retained_bytes + bytes > MAX_RETAINED_BYTES {
-            tracing::warn!(%topic, "the embedded broker retains no more: a message is passed on only");
-            return;
-        }
-        self.retained_bytes += bytes;
-        // A small message must not keep the large buffer alive that it was read from.
-        self.retained
-            .insert(topic, (Bytes::copy_from_slice(&payload), qos));
     }
 }
 
-fn lower(one: QoS, other: QoS) -> QoS {
-    if (one as u8) < (other as u8) {
-        one
-    } else {
-        other
-    }
-}
-
-/// Takes as long for a wrong text as for a right one of the same length.
-fn is_equal(one: &[u8], other: &[u8]) -> bool {
-    let differences = one.iter().zip(other).fold(0, |all, (a, b)| all | (a ^ b));
-    one.len() == other.len() && differences == 0
-}
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,7 @@
 //!
 //! It keeps retained messages, wills, sessions and both kinds of wildcard; QoS 1 is the highest that is
 //! granted to a subscription, and messages with QoS 2 are taken exactly once. Everything is in memory
-//! and bounded: a client that does not read is cut off once its mailbox is full, and nobody else waits
-//! for it. What is retained is gone when it stops; the engine's own constraints are in its database.
+//! and bounded (`limits`): a client that does not read is cut off, and nobody else waits for it. What is retained is gone when it stops; the engine's own constraints are in its database.
 //!
 //! Packets are read and written by the client library's codec. A broker that could be embedded whole
 //! (rumqttd) was looked at and left: it does not switch off Nagle's delay on the connections that it
@@ -11,13 +10,15 @@
 //! every filter that anybody subscribes to.
 
 mod connection;
+mod door;
 mod hub;
+mod limits;
 mod mailbox;
+mod retained;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -25,18 +26,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use door::Door;
 use hub::Hub;
-
-/// The most connections at once.
-const MAX_CONNECTIONS: usize = 512;
-/// The largest packet that is taken.
-pub(super) const MAX_PACKET_BYTES: usize = 1024 * 1024;
-/// How long clients may take, when the broker stops, to read what was published for them.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long connections may take to end after that.
-const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long to wait when no connection can be accepted, for want of descriptors for instance.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use limits::{ACCEPT_PAUSE, DRAIN_TIMEOUT, MAX_CONNECTIONS, STOP_TIMEOUT};
 
 /// See the module.
 pub struct EmbeddedBroker {
@@ -58,9 +50,10 @@ impl EmbeddedBroker {
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
         let connections = TaskTracker::new();
-        let hub = Arc::new(Hub::new(login));
+        let hub = Arc::new(Hub::default());
         let acceptor = tokio::spawn(accept(
             listener,
+            Arc::new(Door::new(login)),
             hub.clone(),
             stop.clone(),
             connections.clone(),
@@ -108,6 +101,7 @@ impl Drop for EmbeddedBroker {
 
 async fn accept(
     listener: TcpListener,
+    door: Arc<Door>,
     hub: Arc<Hub>,
     stop: CancellationToken,
     connections: TaskTracker,
@@ -128,12 +122,15 @@ async fn accept(
         };
         // Without a place the connection is closed at once.
         let Ok(place) = places.clone().try_acquire_owned() else {
-            tracing::warn!(%peer, "the embedded broker has {MAX_CONNECTIONS} connections and takes no more");
+            door.tell(
+                peer,
+                &format!("there are {MAX_CONNECTIONS} connections already"),
+            );
             continue;
         };
-        let (hub, stop) = (hub.clone(), stop.clone());
+        let (door, hub, stop) = (door.clone(), hub.clone(), stop.clone());
         connections.spawn(async move {
-            connection::serve(stream, peer, &hub, &stop).await;
+            connection::serve(stream, peer, &door, &hub, &stop).await;
             drop(place);
         });
     }

@@ -2,13 +2,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use proptest::prelude::*;
 use rumqttc::mqttbytes::v4::{
-    ConnAck, Connect, ConnectReturnCode, LastWill, Login, Packet, PubAck, Publish, Subscribe,
-    SubscribeReasonCode,
+    ConnAck, Connect, ConnectReturnCode, LastWill, Login, Packet, PubAck, PubComp, PubRec, PubRel,
+    Publish, SubAck, Subscribe, SubscribeReasonCode, UnsubAck, Unsubscribe,
 };
 use rumqttc::mqttbytes::{Error, QoS};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::limits::{MAX_PACKET_BYTES, MAX_WAITING, WINDOW};
 use super::*;
 
 async fn broker() -> EmbeddedBroker {
@@ -210,6 +211,134 @@ async fn a_session_that_is_kept_gets_what_it_missed_and_what_it_had_not_acknowle
 }
 
 #[tokio::test]
+async fn who_acknowledges_nothing_yet_is_answered_all_the_same() {
+    let broker = broker().await;
+    let at = broker.address();
+    let mut bridge = Client::named(at, "bridge").await;
+    bridge.subscribe("in").await;
+    let mut writer = Client::named(at, "writer").await;
+    for number in 0..WINDOW + 10 {
+        writer.publish("in", &number.to_string(), false).await;
+    }
+    let mut received = Vec::new();
+    for _ in 0..WINDOW {
+        match bridge.next().await {
+            Some(Packet::Publish(publish)) => received.push(publish.pkid),
+            other => panic!("{other:?}"),
+        }
+    }
+    let mut once = Publish::new("out", QoS::ExactlyOnce, "");
+    once.pkid = 8;
+    let mut subscribe = Subscribe::new("other", QoS::AtLeastOnce);
+    subscribe.pkid = 9;
+    let mut unsubscribe = Unsubscribe::new("other");
+    unsubscribe.pkid = 10;
+    let granted = vec![SubscribeReasonCode::Success(QoS::AtLeastOnce)];
+    for (packet, answer) in [
+        (Packet::PingReq, Packet::PingResp),
+        (Packet::Publish(once), Packet::PubRec(PubRec::new(8))),
+        (
+            Packet::PubRel(PubRel::new(8)),
+            Packet::PubComp(PubComp::new(8)),
+        ),
+        (
+            Packet::Subscribe(subscribe),
+            Packet::SubAck(SubAck::new(9, granted)),
+        ),
+        (
+            Packet::Unsubscribe(unsubscribe),
+            Packet::UnsubAck(UnsubAck::new(10)),
+        ),
+    ] {
+        bridge.send(packet).await;
+        assert_eq!(bridge.next().await, Some(answer));
+    }
+    // It acknowledges what it has passed on.
+    bridge.publish("out", "all of them", false).await;
+    for id in received {
+        bridge.send(Packet::PubAck(PubAck::new(id))).await;
+    }
+    for number in WINDOW..WINDOW + 10 {
+        let expected = message("in", &number.to_string(), false);
+        assert_eq!(bridge.message().await, expected);
+    }
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_loses_nothing_of_what_waited_when_its_connection_was_lost() {
+    const ALL: usize = 3_000;
+    let broker = broker().await;
+    let at = broker.address();
+    let durable = || {
+        let mut connect = Connect::new("durable");
+        connect.clean_session = false;
+        connect
+    };
+    let (mut client, _) = Client::connect(at, durable()).await;
+    client.subscribe("t").await;
+    let mut writer = Client::named(at, "writer").await;
+    for number in 0..ALL {
+        writer.publish("t", &number.to_string(), false).await;
+    }
+    // It has not read one.
+    drop(client);
+    let (mut client, ack) = Client::connect(at, durable()).await;
+    assert!(ack.session_present);
+    for number in 0..ALL {
+        let expected = message("t", &number.to_string(), false);
+        assert_eq!(client.message().await, expected);
+    }
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn more_may_be_retained_than_may_wait_for_a_client() {
+    let all = MAX_WAITING + 100;
+    let broker = broker().await;
+    let at = broker.address();
+    let mut writer = Client::named(at, "writer").await;
+    for number in 0..all {
+        let topic = format!("t/{number:05}");
+        let mut publish = Publish::new(topic, QoS::AtMostOnce, "x");
+        publish.retain = true;
+        writer.send(Packet::Publish(publish)).await;
+    }
+    writer.publish("other", "", false).await;
+    let mut late = Client::named(at, "late").await;
+    assert_eq!(
+        late.subscribe("#").await,
+        SubscribeReasonCode::Success(QoS::AtLeastOnce)
+    );
+    // What comes after the subscription comes after what was retained.
+    writer.publish("marker", "", false).await;
+    for number in 0..all {
+        let expected = message(&format!("t/{number:05}"), "x", true);
+        assert_eq!(late.message().await, expected);
+    }
+    assert_eq!(late.message().await, message("marker", "", false));
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn who_speaks_another_version_is_told_so() {
+    let broker = broker().await;
+    for bytes in [
+        // MQTT 5 with properties, MQTT 5 with none, MQTT 3.1.
+        &b"\x10\x13\x00\x04MQTT\x05\x02\x00\x3c\x05\x11\x00\x00\x00\x0a\x00\x01c"[..],
+        b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x01c",
+        b"\x10\x0f\x00\x06MQIsdp\x03\x02\x00\x3c\x00\x01c",
+    ] {
+        let mut client = Client::dial(broker.address()).await;
+        client.stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        client.stream.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, b"\x20\x02\x00\x01", "{bytes:x?}");
+    }
+    broker.stop().await;
+}
+
+#[tokio::test]
 async fn a_message_with_qos_2_is_passed_on_once() {
     let broker = broker().await;
     let at = broker.address();
@@ -222,9 +351,7 @@ async fn a_message_with_qos_2_is_passed_on_once() {
         writer.send(Packet::Publish(publish.clone())).await;
         assert!(matches!(writer.next().await, Some(Packet::PubRec(ack)) if ack.pkid == 3));
     }
-    writer
-        .send(Packet::PubRel(rumqttc::mqttbytes::v4::PubRel::new(3)))
-        .await;
+    writer.send(Packet::PubRel(PubRel::new(3))).await;
     assert!(matches!(writer.next().await, Some(Packet::PubComp(ack)) if ack.pkid == 3));
     writer.publish("t", "next", false).await;
     assert_eq!(reader.message().await, message("t", "once", false));
@@ -374,7 +501,6 @@ async fn an_address_that_is_taken_is_an_error() {
 
 /// What a client may send: packets of every kind with any content, and bytes that are none.
 fn sent() -> impl Strategy<Value = Vec<u8>> {
-    use rumqttc::mqttbytes::v4::{PubComp, PubRec, PubRel, Unsubscribe};
     let written = |packet: Packet| {
         let mut bytes = bytes::BytesMut::new();
         // Some cannot be written, and nothing is sent then.

@@ -76,7 +76,8 @@ pub(crate) async fn show(
     let now = api.engine.now();
     let found = found.first().map(|one| Json(with_use(one, now)));
     found.ok_or_else(|| {
-        Problem::not_found(format!("{key}")).hint("GET /api/v1/constraints lists what is in force")
+        Problem::not_found(format!("{key}"))
+            .hint("camshaft constraint list, or GET /api/v1/constraints, shows what is in force")
     })
 }
 
@@ -202,6 +203,7 @@ pub(crate) async fn preview(
         ..ConstraintBody::default()
     };
     let constraint = asked.constraint(key, &caller, api.engine.now())?;
+    constraint.check()?;
     Ok(Json(preview_shown(&api.engine.preview(&constraint))))
 }
 

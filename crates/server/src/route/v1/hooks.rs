@@ -23,9 +23,14 @@ pub(crate) async fn receive(
     At(path): At<String>,
     request: Request,
 ) -> Result<impl IntoResponse, Problem> {
-    let sensors = api.engine.wanted_sensors();
     let (parts, body) = request.into_parts();
     let method = parts.method.as_str();
+    let mut sensors = api.engine.wanted_sensors();
+    if candidates(&sensors, method, &path).is_err() {
+        // A run that waits for this one may have begun just now.
+        api.engine.reconcile_sensors();
+        sensors = api.engine.wanted_sensors();
+    }
     let candidates = candidates(&sensors, method, &path)?;
     let limit = candidates
         .iter()
@@ -146,7 +151,6 @@ mod tests {
             trigger: "core.webhook".parse().unwrap(),
             kind: TriggerKind::Webhook,
             parameters: serde_json::from_value(parameters).unwrap(),
-            rules: Vec::new(),
         }
     }
 

@@ -16,7 +16,9 @@ use crate::state::Api;
 
 /// `GET /api/v1/info`
 pub(crate) async fn info(State(api): State<Api>) -> Json<Value> {
-    Json(json_of(&api.config.info))
+    let mut info = json_of(&api.config.info);
+    info["sinks"] = json_of(&api.sinks.sinks());
+    Json(info)
 }
 
 /// `GET /api/v1/sensors`: those that hosts run, and the webhooks, which work as long as this server

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use camshaft_engine::handle::{ExecutionRequest, Pinned, RequestAccepted, Requested};
 use camshaft_model::{Adhoc, Object, Origin, Ref, Timestamp};
-use futures::future::join_all;
+use futures::stream::{self, StreamExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -21,6 +21,8 @@ use crate::state::Api;
 
 /// The most executions of one batch.
 const MAX_BATCH: usize = 1_000;
+/// So many of them are on their way to the disk at a time.
+const MAX_UNDER_WAY: usize = 128;
 /// The most characters of a path or an argument of an ad-hoc file.
 const MAX_TEXT: usize = 131_072;
 
@@ -203,7 +205,8 @@ pub(crate) async fn batch(
         });
     let mut masks = Masks::new(&api);
     let mut results = Vec::new();
-    for result in join_all(requests).await {
+    let mut accepted = stream::iter(requests).buffered(MAX_UNDER_WAY);
+    while let Some(result) = accepted.next().await {
         results.push(match result {
             Ok(accepted) => json!({"execution": masks.execution(&accepted.execution).await}),
             Err(problem) => json!({"problem": problem.document()}),

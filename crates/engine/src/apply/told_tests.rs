@@ -1,0 +1,223 @@
+//! What the event log says of constraints that hold something: each execution is told of each once, however
+//! often it is asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use camshaft_model::port::store::Change;
+use camshaft_model::{BlockedBy, Constraint, Status, Timestamp};
+use serde_json::json;
+
+use super::constraint_tests::{constraint, told};
+use super::tests::{Bench, started};
+use crate::decision::Decision;
+
+#[test]
+fn a_pause_over_many_is_told_of_bit_by_bit_and_of_each_once() {
+    let mut bench = Bench::of_three_actions(1);
+    let (_, running) = bench.request("copy");
+    for _ in 0..600 {
+        bench.request("copy");
+    }
+    let mut all = told(&bench.set("global", "pause", &json!({})));
+    assert!(all.len() < 600);
+    while bench.state.next_due() == Some(Timestamp::default()) {
+        all.extend(told(&bench.pass(0)));
+    }
+    assert_eq!(all.len(), 600);
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 600);
+    bench.end(running, Status::Completed);
+    assert_eq!(told(&bench.pass(0)), []);
+}
+
+#[test]
+fn a_start_below_a_limit_does_not_look_through_all_that_wait() {
+    let mut bench = Bench::of_three_actions(4);
+    bench.set("task:copy", "concurrency", &json!({ "limit": 1 }));
+    let (_, first) = bench.request("copy");
+    for _ in 0..600 {
+        bench.request("copy");
+    }
+    assert!(bench.state.untold.classes.is_empty());
+    let ended = bench.end(first, Status::Completed);
+    assert_eq!(started(&ended).len(), 1);
+    assert_eq!(told(&ended), []);
+    assert!(bench.state.untold.classes.is_empty());
+}
+
+#[test]
+fn what_a_lifted_pause_has_not_started_yet_is_told_of_the_next_one() {
+    let mut bench = Bench::of_three_actions(1);
+    bench.set("global", "pause", &json!({}));
+    let (_, first) = bench.request("copy");
+    let (_, second) = bench.request("copy");
+    assert_eq!(started(&bench.clear("global", None)), [first]);
+    assert_eq!(told(&bench.set("task:copy", "pause", &json!({}))), [second]);
+}
+
+#[test]
+fn what_comes_while_there_is_no_slot_is_told_of_the_pause_too() {
+    let mut bench = Bench::of_three_actions(1);
+    bench.request("copy");
+    bench.set("task:check", "pause", &json!({}));
+    let (asked, id) = bench.request("check");
+    assert_eq!(told(&asked), [id]);
+    let why = bench.state.blocked_by(&bench.state.live[&id], bench.now);
+    assert!(matches!(why, Some(BlockedBy::Constraint(_))), "{why:?}");
+}
+
+#[test]
+fn what_comes_after_a_limit_was_raised_is_told_of_it_only_once_it_holds_again() {
+    let mut bench = Bench::of_three_actions(1);
+    bench.request("copy");
+    let limit = |limit: u32| json!({ "limit": limit });
+    bench.set("task:copy", "concurrency", &limit(1));
+    let (held, second) = bench.request("copy");
+    assert_eq!(told(&held), [second]);
+    bench.set("task:copy", "concurrency", &limit(100));
+    let (free, third) = bench.request("copy");
+    assert_eq!(told(&free), [], "all that it lacks is a slot");
+    let lowered = bench.set("task:copy", "concurrency", &limit(1));
+    assert_eq!(told(&lowered), [third]);
+}
+
+#[test]
+fn what_came_while_a_rate_was_free_is_told_of_it_when_it_holds_others() {
+    let mut bench = Bench::of_three_actions(2);
+    let (_, gpu) = bench.request("gpu");
+    bench.set("task:c*", "rate_limit", &json!({ "rate": "10/m" }));
+    let (_, first) = bench.request("copy");
+    let (_, second) = bench.request("copy");
+    for name in ["copy", "check"] {
+        let (held, id) = bench.request(name);
+        assert_eq!(told(&held), [id]);
+    }
+    bench.pass(6_000);
+    let (free, late) = bench.request("check");
+    assert_eq!(told(&free), []);
+    assert_eq!(started(&bench.end(gpu, Status::Completed)), [second]);
+    assert_eq!(told(&bench.end(first, Status::Completed)), [late]);
+}
+
+#[test]
+fn a_pause_that_comes_again_or_for_another_reason_is_told_of_again() {
+    let mut bench = Bench::of_three_actions(1);
+    bench.request("copy");
+    let (_, second) = bench.request("copy");
+    let (_, third) = bench.request("copy");
+    let pause = |bench: &mut Bench, reason: &str, ttl: Option<u64>| {
+        let mut pause = constraint("global", "pause", &json!({}), bench.now);
+        pause.reason = Some(reason.to_owned());
+        pause.expires_at = ttl.map(|secs| bench.now + Duration::from_secs(secs));
+        let set = bench.apply(|state, context| state.set_constraint(pause, context));
+        told(&set.unwrap())
+    };
+    let both = [second, third];
+    assert_eq!(pause(&mut bench, "audit", None), both);
+    assert_eq!(
+        pause(&mut bench, "audit", Some(60)),
+        [],
+        "it holds on, for another time"
+    );
+    assert_eq!(pause(&mut bench, "quota", None), both);
+    bench.clear("global", None);
+    assert_eq!(pause(&mut bench, "quota", None), both);
+}
+
+#[test]
+fn a_restart_tells_nothing_again() {
+    let mut pause = constraint("global", "pause", &json!({}), Timestamp::default());
+    pause.expires_at = Some("2026-01-01T01:00:00Z".parse().unwrap());
+    // It holds longer than the pause, which is the first of the two.
+    let limit = json!({ "limit": 0 });
+    let longer = constraint(
+        "action:t.check",
+        "concurrency",
+        &limit,
+        Timestamp::default(),
+    );
+    let rows = |bench: &mut Bench, decision: Decision| {
+        let mut rows = BTreeMap::new();
+        for mut unit in decision.units {
+            for change in unit.transaction(&bench.state, bench.now).changes {
+                match change {
+                    Change::InsertExecution(new) => drop(rows.insert(new.spec.id, *new)),
+                    Change::PutHeldBy { execution, held_by } => {
+                        let mut row = bench.state.live[&execution].record();
+                        row.state.blocked_by = Some(BlockedBy::Constraint(held_by));
+                        rows.insert(execution, row);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        rows
+    };
+    let mut bench = Bench::of_three_actions(1);
+    bench.request("gpu");
+    let (before, waits) = bench.request("copy");
+    let mut stored = rows(&mut bench, before);
+    let set = bench.apply(|state, context| state.set_constraint(pause.clone(), context));
+    stored.extend(rows(&mut bench, set.unwrap()));
+    bench
+        .apply(|state, context| state.set_constraint(longer.clone(), context))
+        .unwrap();
+    let (after, _) = bench.request("check");
+    stored.extend(rows(&mut bench, after));
+    assert_eq!(stored.len(), 2);
+
+    let restart = |pause: Constraint| {
+        let mut after = Bench::of_three_actions(0);
+        let pack = after.state.catalog.packs["t"].clone();
+        after.state.versions.insert("h".into(), pack);
+        after.now = bench.now;
+        for constraint in [pause, longer.clone()] {
+            (after.state.constraints).set(constraint.into(), None, bench.now);
+        }
+        for row in stored.values() {
+            assert!(after.state.take(row.clone()));
+        }
+        let decision = after.apply(|state, context| state.sweep(context));
+        told(&decision)
+    };
+    assert_eq!(restart(pause.clone()), []);
+    let other = Constraint {
+        reason: Some("another".to_owned()),
+        ..pause.clone()
+    };
+    assert_eq!(restart(other), [waits]);
+}
+
+#[test]
+fn two_limits_that_hold_in_turn_are_told_of_once_each() {
+    let mut bench = Bench::of_three_actions(4);
+    bench.set("task:copy", "concurrency", &json!({ "limit": 1 }));
+    bench.set("task:c*", "rate_limit", &json!({ "rate": "10/m" }));
+    let (_, mut running) = bench.request("copy");
+    for _ in 0..300 {
+        bench.request("copy");
+    }
+    for turn in 0..4 {
+        let ended = bench.end(running, Status::Completed);
+        let mut all = told(&ended);
+        while bench.state.next_due() == Some(Timestamp::default()) {
+            all.extend(told(&bench.pass(0)));
+        }
+        assert_eq!(all.len(), if turn == 0 { 300 } else { 0 }, "of the rate");
+        let next = bench.pass(6_000);
+        running = started(&next)[0];
+        assert_eq!(told(&next), [], "of the other limit they were told first");
+        while bench.state.next_due() == Some(Timestamp::default()) {
+            assert_eq!(turn, 0, "all of them are gone through again");
+            assert_eq!(told(&bench.pass(0)), []);
+        }
+    }
+    let (held, late) = bench.request("copy");
+    assert_eq!(told(&held), [late]);
+    let ended = bench.end(running, Status::Completed);
+    let mut all = told(&ended);
+    while bench.state.next_due() == Some(Timestamp::default()) {
+        all.extend(told(&bench.pass(0)));
+    }
+    assert_eq!(all, [late], "who came in between is told of the rate too");
+}
