@@ -97,7 +97,7 @@ struct Found {
 
 impl Found {
     async fn find(api: &Api, id: ExecutionId, asked: Option<u32>) -> Result<Self, Problem> {
-        let execution = find(api, id).await?;
+        let mut execution = find(api, id).await?;
         let number = asked.unwrap_or(execution.state.attempt);
         if asked.is_some_and(|asked| asked == 0 || asked > execution.state.attempt) {
             return Err(Problem::not_found(format!(
@@ -109,6 +109,11 @@ impl Found {
         let attempt = attempts
             .into_iter()
             .find(|attempt| attempt.key.attempt == number);
+        if attempt.is_some() && !execution.state.status.is_terminal() {
+            // The end may have been recorded between the two reads, and one who reads it may take the status
+            // for that after it.
+            execution = find(api, id).await?;
+        }
         Ok(Self {
             execution,
             number,
