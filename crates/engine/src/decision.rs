@@ -25,6 +25,8 @@ pub(crate) enum Effect {
     Cancel(AttemptKey, Duration),
     /// Note that the database has an event that is held.
     Held(EventId),
+    /// Note that the database has what is told of executions that a constraint holds.
+    Told,
     /// Look again at which sensors are wanted. The driver adds it where that has changed.
     Sensors,
     /// Take up definitions, which are recorded now.

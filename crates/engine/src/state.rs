@@ -122,6 +122,9 @@ pub(crate) struct Untold {
     /// Those of them that are to be gone through from their first member on, so that none is in line twice
     /// for that.
     whole: HashSet<u64>,
+    /// Whether a unit that tells is on its way to the disk. The next is decided once it is there, so that a
+    /// pause over a hundred thousand does not put hundreds of them before everybody else.
+    is_under_way: bool,
 }
 
 impl Untold {
@@ -132,8 +135,28 @@ impl Untold {
         }
     }
 
-    /// The next class, and from which of its members on.
+    /// Takes out so many executions that have just got in line. While a unit that tells is under way, only
+    /// those of the latest that have a unit of their own, which tells of them: the others wait for the next.
+    pub(crate) fn next_arrived(
+        &mut self,
+        limit: usize,
+        has_unit: impl Fn(ExecutionId) -> bool,
+    ) -> Vec<ExecutionId> {
+        let arrived = &mut self.arrived;
+        if !self.is_under_way {
+            return arrived.drain(..arrived.len().min(limit)).collect();
+        }
+        let latest = arrived.split_off(arrived.len().saturating_sub(limit));
+        let (now, later): (Vec<_>, Vec<_>) = latest.into_iter().partition(|id| has_unit(*id));
+        arrived.extend(later);
+        now
+    }
+
+    /// The next class, and from which of its members on; `None` while a unit that tells is under way.
     pub(crate) fn next_class(&mut self) -> Option<(u64, Option<Place>)> {
+        if self.is_under_way {
+            return None;
+        }
         let next = self.classes.pop_front()?;
         if next.1.is_none() {
             self.whole.remove(&next.0);
@@ -141,9 +164,19 @@ impl Untold {
         Some(next)
     }
 
-    /// Whether there is more to tell than one decision tells.
+    /// A unit that tells is on its way to the disk.
+    pub(crate) const fn told(&mut self) {
+        self.is_under_way = true;
+    }
+
+    /// The disk has it, or will never have it.
+    pub(crate) const fn answered(&mut self) {
+        self.is_under_way = false;
+    }
+
+    /// Whether there is more to tell than one decision tells, and nothing that comes before it.
     fn has_rest(&self) -> bool {
-        !self.classes.is_empty() || !self.arrived.is_empty()
+        !self.is_under_way && (!self.classes.is_empty() || !self.arrived.is_empty())
     }
 }
 

@@ -159,8 +159,8 @@ impl State {
 
     /// Writes into the event log what constraints have begun to hold.
     fn tell_what_is_held(&mut self, context: &Context<'_>, decision: &mut Decision) {
-        let arrived = &mut self.untold.arrived;
-        let mut held: Vec<ExecutionId> = arrived.drain(..arrived.len().min(TOLD_AT_ONCE)).collect();
+        let has_unit = |id| decision.place_of_fresh(id).is_some();
+        let mut held = self.untold.next_arrived(TOLD_AT_ONCE, has_unit);
         self.ask_about(&held, context.now);
         let mut room = TOLD_AT_ONCE - held.len();
         while room > 0
@@ -199,6 +199,8 @@ impl State {
             told.steps.push(step);
         }
         if !told.is_empty() {
+            told.effects.push(Effect::Told);
+            self.untold.told();
             decision.units.push(told);
         }
     }

@@ -18,7 +18,7 @@ use crate::decision::Decision;
 const ACTIONS: [&str; 3] = ["copy", "check", "gpu"];
 const SLOTS: u32 = 4;
 
-pub(super) fn constraint(scope: &str, kind: &str, params: &Value, now: Timestamp) -> Constraint {
+pub(crate) fn constraint(scope: &str, kind: &str, params: &Value, now: Timestamp) -> Constraint {
     let scope: Scope = scope.parse().unwrap();
     let kind: ConstraintType = kind.parse().unwrap();
     Constraint {
@@ -462,8 +462,11 @@ proptest! {
                 }
             };
             // The loop that wakes the state when something is due.
+            bench.stored(&decision);
             while bench.state.next_due().is_some_and(|due| due <= bench.now) {
-                decision.units.extend(bench.at_once(|state, context| state.due(context)).units);
+                let due = bench.at_once(|state, context| state.due(context));
+                bench.stored(&due);
+                decision.units.extend(due.units);
             }
             rows.store(&decision);
             // What is over by now is not in force, whether or not a loop has said so yet.

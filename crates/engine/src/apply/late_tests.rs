@@ -215,6 +215,7 @@ impl World {
                     match effect {
                         Effect::Start(job) => self.running.push(job.key),
                         Effect::Held(event) => self.bench.state.held_events.stored(event),
+                        Effect::Told => self.bench.state.untold.answered(),
                         Effect::Cancel(..) | Effect::Sensors | Effect::Definitions(_) => {}
                     }
                 }

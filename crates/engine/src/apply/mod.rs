@@ -19,7 +19,7 @@ pub(crate) mod workflow;
 pub(crate) use held::HeldEvents;
 
 #[cfg(test)]
-mod constraint_tests;
+pub(crate) mod constraint_tests;
 #[cfg(test)]
 mod explain_tests;
 #[cfg(test)]

@@ -54,8 +54,10 @@ impl Bench {
 
     pub(super) fn stored(&mut self, decision: &Decision) {
         for effect in decision.units.iter().flat_map(|unit| &unit.effects) {
-            if let Effect::Held(event) = effect {
-                self.state.held_events.stored(*event);
+            match effect {
+                Effect::Held(event) => self.state.held_events.stored(*event),
+                Effect::Told => self.state.untold.answered(),
+                _ => {}
             }
         }
     }

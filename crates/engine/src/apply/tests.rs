@@ -156,11 +156,20 @@ impl Bench {
     }
 
     pub(super) fn request_at(&mut self, name: &str, priority: i32) -> (Decision, ExecutionId) {
+        self.request_with(name, priority, None)
+    }
+
+    pub(super) fn request_with(
+        &mut self,
+        name: &str,
+        priority: i32,
+        not_before: Option<Timestamp>,
+    ) -> (Decision, ExecutionId) {
         let request = ExecutionRequest {
             what: Requested::Action(format!("t.{name}").parse().unwrap()),
             parameters: Object::new(),
             priority,
-            not_before: None,
+            not_before,
             idempotency_key: None,
             origin: Origin::Api,
             trace_parent: None,
@@ -234,7 +243,7 @@ pub(super) fn started(decision: &Decision) -> Vec<ExecutionId> {
     effects
         .filter_map(|effect| match effect {
             Effect::Start(job) => Some(job.key.execution),
-            Effect::Cancel(..) | Effect::Held(_) | Effect::Sensors | Effect::Definitions(_) => None,
+            _ => None,
         })
         .collect()
 }

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use camshaft_model::port::store::Change;
-use camshaft_model::{BlockedBy, Constraint, Status, Timestamp};
+use camshaft_model::{BlockedBy, Constraint, ExecutionId, Status, Timestamp};
 use serde_json::json;
 
 use super::constraint_tests::{constraint, told};
 use super::tests::{Bench, started};
-use crate::decision::Decision;
+use crate::decision::{Decision, Unit};
 
 #[test]
 fn a_pause_over_many_is_told_of_bit_by_bit_and_of_each_once() {
@@ -19,15 +19,75 @@ fn a_pause_over_many_is_told_of_bit_by_bit_and_of_each_once() {
     for _ in 0..600 {
         bench.request("copy");
     }
-    let mut all = told(&bench.set("global", "pause", &json!({})));
-    assert!(all.len() < 600);
-    while bench.state.next_due() == Some(Timestamp::default()) {
-        all.extend(told(&bench.pass(0)));
-    }
+    let set = bench.set("global", "pause", &json!({}));
+    assert!(told(&set).len() < 600);
+    let all = all_told(&mut bench, set);
     assert_eq!(all.len(), 600);
     assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 600);
-    bench.end(running, Status::Completed);
+    let ended = bench.end(running, Status::Completed);
+    assert_eq!(all_told(&mut bench, ended), []);
     assert_eq!(told(&bench.pass(0)), []);
+}
+
+#[test]
+fn one_unit_that_tells_is_under_way_at_a_time_and_in_the_end_all_is_told() {
+    let mut bench = Bench::of_three_actions(1);
+    bench.request("copy");
+    for _ in 0..600 {
+        bench.request("copy");
+    }
+    // These get in line of themselves, and have no unit of their own then.
+    let until = bench.now + Duration::from_secs(60);
+    for _ in 0..300 {
+        bench.request_with("copy", 0, Some(until));
+    }
+    let mut all: Vec<ExecutionId> = Vec::new();
+    let mut under_way = bench.set("global", "pause", &json!({}));
+    let pack = bench.set("pack:t", "pause", &json!({}));
+    assert_eq!(units_that_tell(&pack), 0);
+    bench.now = until;
+    let mut units = 0;
+    while units_that_tell(&under_way) > 0 {
+        assert_eq!(units_that_tell(&under_way), 1);
+        units += 1;
+        all.extend(told(&under_way));
+        let (new, id) = bench.request("check");
+        assert_eq!((told(&new), units_that_tell(&new)), (vec![id], 0));
+        assert_eq!(units_that_tell(&bench.pass(0)), 0, "one is under way");
+        assert_eq!(
+            units_that_tell(&bench.apply(|state, context| state.sweep(context))),
+            0
+        );
+        assert_eq!(bench.state.next_due(), None, "nobody is woken for nothing");
+        // One of them is refused. What it told is not told again before the next start.
+        if units == 2 {
+            let unit = under_way.units.into_iter().find(tells).unwrap();
+            under_way = bench.apply(|state, context| state.take_back(unit, context));
+        } else {
+            bench.stored(&under_way);
+            under_way = bench.pass(0);
+        }
+    }
+    assert_eq!(bench.state.next_due(), None);
+    assert_eq!(units, 4);
+    assert_eq!(all.len(), 900);
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 900);
+}
+
+fn tells(unit: &Unit) -> bool {
+    let mut changes = unit.changes.iter();
+    changes.any(|change| matches!(change, Change::PutHeldBy { .. }))
+}
+
+fn units_that_tell(decision: &Decision) -> usize {
+    decision.units.iter().filter(|unit| tells(unit)).count()
+}
+
+/// What a decision tells, and what those do that follow, each once the one before is stored.
+fn all_told(bench: &mut Bench, decision: Decision) -> Vec<ExecutionId> {
+    bench.stored(&decision);
+    let rest = bench.all_due();
+    [decision].iter().chain(&rest).flat_map(told).collect()
 }
 
 #[test]
@@ -110,7 +170,7 @@ fn a_pause_that_comes_again_or_for_another_reason_is_told_of_again() {
         pause.reason = Some(reason.to_owned());
         pause.expires_at = ttl.map(|secs| bench.now + Duration::from_secs(secs));
         let set = bench.apply(|state, context| state.set_constraint(pause, context));
-        told(&set.unwrap())
+        all_told(bench, set.unwrap())
     };
     let both = [second, third];
     assert_eq!(pause(&mut bench, "audit", None), both);
@@ -199,10 +259,7 @@ fn two_limits_that_hold_in_turn_are_told_of_once_each() {
     }
     for turn in 0..4 {
         let ended = bench.end(running, Status::Completed);
-        let mut all = told(&ended);
-        while bench.state.next_due() == Some(Timestamp::default()) {
-            all.extend(told(&bench.pass(0)));
-        }
+        let all = all_told(&mut bench, ended);
         assert_eq!(all.len(), if turn == 0 { 300 } else { 0 }, "of the rate");
         let next = bench.pass(6_000);
         running = started(&next)[0];
@@ -215,9 +272,6 @@ fn two_limits_that_hold_in_turn_are_told_of_once_each() {
     let (held, late) = bench.request("copy");
     assert_eq!(told(&held), [late]);
     let ended = bench.end(running, Status::Completed);
-    let mut all = told(&ended);
-    while bench.state.next_due() == Some(Timestamp::default()) {
-        all.extend(told(&bench.pass(0)));
-    }
+    let all = all_told(&mut bench, ended);
     assert_eq!(all, [late], "who came in between is told of the rate too");
 }

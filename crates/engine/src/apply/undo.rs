@@ -14,8 +14,10 @@ impl State {
             self.uncertain.forget(id);
         }
         for effect in unit.effects {
-            if let Effect::Held(event) = effect {
-                self.held_events.forget(event);
+            match effect {
+                Effect::Held(event) => self.held_events.forget(event),
+                Effect::Told => self.untold.answered(),
+                _ => {}
             }
         }
         for moved in unit.rates.iter().rev() {

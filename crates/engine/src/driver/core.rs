@@ -249,6 +249,10 @@ impl Core {
                     self.alter(|state| state.held_events.stored(event));
                     self.wake.notify_one();
                 }
+                (Effect::Told, _) => {
+                    self.alter(|state| state.untold.answered());
+                    self.wake.notify_one();
+                }
                 (Effect::Start(job), Some(dispatch)) => dispatch.start(*job),
                 (Effect::Cancel(key, grace), Some(dispatch)) => dispatch.cancel(key, grace),
                 (Effect::Definitions(definitions), _) => {

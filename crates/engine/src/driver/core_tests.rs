@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camshaft_model::notice::{Notice, Publish};
-use camshaft_model::port::store::{Outcome, Refusal};
+use camshaft_model::port::store::{OnCommit, Outcome, Refusal, StoreError};
 use camshaft_model::{ExecutionId, Object, Origin};
 use camshaft_testkit::{ManualClock, SeededEntropy};
+use serde_json::json;
+use tokio::sync::watch;
 
 use super::timers::tests::World;
 use super::{Core, Ports};
+use crate::apply::constraint_tests::constraint;
 use crate::apply::tests::{Bench, action};
 use crate::handle::{ExecutionRequest, Requested};
 use crate::workflow::Kept;
@@ -20,9 +23,7 @@ impl Publish for Nobody {
     fn publish(&self, _: &Notice) {}
 }
 
-#[tokio::test(start_paused = true)]
-async fn whoever_waits_for_the_last_lease_hears_of_one_that_is_taken_back() {
-    let world = Arc::new(World::default());
+fn core(world: &Arc<World>, slots: u32) -> Arc<Core> {
     *world.unanswered.lock() = Some(Vec::new());
     let ports = Ports {
         store: world.clone(),
@@ -31,18 +32,39 @@ async fn whoever_waits_for_the_last_lease_hears_of_one_that_is_taken_back() {
         entropy: Arc::new(SeededEntropy::new(1)),
         load_pack: Arc::new(|_, _| Err("there is none".to_owned())),
     };
-    let Bench { state, .. } = Bench::new(1, vec![action("work")], vec![]);
-    let core = Core::new(state, ports, tokio::runtime::Handle::current());
+    let Bench { state, .. } = Bench::new(slots, vec![action("work")], vec![]);
+    Core::new(state, ports, tokio::runtime::Handle::current())
+}
+
+fn request(core: &Core, idempotency_key: Option<&str>) {
     let request = ExecutionRequest {
         what: Requested::Action("t.work".parse().unwrap()),
         parameters: Object::new(),
         priority: 0,
         not_before: None,
-        idempotency_key: Some("again".to_owned()),
+        idempotency_key: idempotency_key.map(str::to_owned),
         origin: Origin::Api,
         trace_parent: None,
     };
     core.apply(|state, context| state.request(request, Kept::new(), context).unwrap().0);
+}
+
+/// What the store was handed and has not answered.
+fn unanswered(world: &World) -> Vec<OnCommit> {
+    std::mem::take(world.unanswered.lock().as_mut().unwrap())
+}
+
+fn stored() -> Result<Outcome, StoreError> {
+    Ok(Outcome::Applied {
+        first_step_event: 1,
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_the_last_lease_hears_of_one_that_is_taken_back() {
+    let world = Arc::new(World::default());
+    let core = core(&world, 1);
+    request(&core, Some("again"));
     assert_eq!(core.read(|state| state.leases.len()), 1);
 
     let waiter = core.clone();
@@ -50,11 +72,47 @@ async fn whoever_waits_for_the_last_lease_hears_of_one_that_is_taken_back() {
     tokio::task::yield_now().await;
     let earlier = ExecutionId::from_bytes([0; 16]);
     let refused = Outcome::Refused(Refusal::DuplicateExecution(earlier));
-    let unanswered = world.unanswered.lock().take().unwrap();
+    let unanswered = unanswered(&world);
     assert_eq!(unanswered.len(), 1);
     unanswered
         .into_iter()
         .for_each(|done| done.done(Ok(refused.clone())));
     let in_time = tokio::time::timeout(Duration::from_secs(60), idle).await;
     in_time.expect("nobody told it").unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_pause_holds_is_told_of_one_unit_at_a_time_also_after_one_that_is_refused() {
+    let world = Arc::new(World::default());
+    let core = core(&world, 0);
+    for _ in 0..1_000 {
+        request(&core, None);
+    }
+    unanswered(&world)
+        .into_iter()
+        .for_each(|done| done.done(stored()));
+    let (stop, shutdown) = watch::channel(false);
+    let pulse = tokio::spawn(core.clone().pulse(shutdown));
+    let pause = constraint("global", "pause", &json!({}), core.clock().now());
+    core.apply(|state, context| state.set_constraint(pause, context).unwrap());
+    let mut units = 0;
+    loop {
+        // Time passes only when nothing else is left to be done.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let mut under_way = unanswered(&world);
+        let telling = under_way.pop();
+        assert_eq!(under_way.len(), usize::from(units == 0), "the pause itself");
+        under_way.into_iter().for_each(|done| done.done(stored()));
+        let Some(telling) = telling else {
+            break;
+        };
+        units += 1;
+        telling.done(match units {
+            2 => Err(StoreError::Broken("no".to_owned())),
+            _ => stored(),
+        });
+    }
+    assert_eq!(units, 1_000_usize.div_ceil(256));
+    stop.send(true).unwrap();
+    pulse.await.unwrap();
 }

@@ -248,10 +248,11 @@ impl<'a> Bench<'a> {
     }
 
     fn perform(&mut self, effect: Effect) {
-        if let Effect::Start(job) = effect {
-            self.start(*job);
-        } else if let Effect::Cancel(key, _) = effect {
-            self.stop(key);
+        match effect {
+            Effect::Start(job) => self.start(*job),
+            Effect::Cancel(key, _) => self.stop(key),
+            Effect::Told => self.state.untold.answered(),
+            Effect::Held(_) | Effect::Sensors | Effect::Definitions(_) => {}
         }
     }
 
