@@ -275,3 +275,34 @@ fn two_limits_that_hold_in_turn_are_told_of_once_each() {
     let all = all_told(&mut bench, ended);
     assert_eq!(all, [late], "who came in between is told of the rate too");
 }
+
+#[test]
+fn several_limits_that_hold_in_turn_are_told_of_once_each() {
+    let scopes = ["action:t.copy", "global", "pack:t", "project:default"];
+    let mut bench = Bench::of_three_actions(4);
+    for scope in scopes {
+        bench.set(scope, "concurrency", &json!({ "limit": 100 }));
+    }
+    bench.set("task:co*", "concurrency", &json!({ "limit": 0 }));
+    for _ in 0..300 {
+        bench.request("copy");
+    }
+    bench.clear("task:co*", None);
+    let mut told_of = BTreeMap::<ExecutionId, usize>::new();
+    for turn in 0..12 {
+        // Another one holds before this one lets go.
+        let (holds, lets_go) = (scopes[turn % 4], scopes[(turn + 3) % 4]);
+        let held = bench.set(holds, "concurrency", &json!({ "limit": 0 }));
+        let let_go = bench.set(lets_go, "concurrency", &json!({ "limit": 100 }));
+        for decision in [held, let_go] {
+            for id in all_told(&mut bench, decision) {
+                *told_of.entry(id).or_default() += 1;
+            }
+        }
+    }
+    let waiting = bench.state.live.values();
+    let waiting = waiting.filter(|live| live.state.status == Status::Requested);
+    for live in waiting {
+        assert_eq!(told_of[&live.spec.id], 4, "once of each limit");
+    }
+}
