@@ -1,24 +1,25 @@
 //! Constraints from the broker: what a message changes here, and what the broker is to retain.
 //!
 //! [`Constraints`] takes messages and what the engine tells of constraints, one after another, and is
-//! the only one that asks the engine for changes. It remembers three things:
+//! the only one that asks the engine for changes. It remembers four things:
 //!
 //! - *words*, the broker's last word about each constraint and how it stands here: in force, overridden or
 //!   ended by the API of this engine, or cleared by the broker;
 //! - *slots*, what each topic retains, as this connection has shown;
 //! - *witnessed*, the constraints of which somebody's wish was heard on this connection. Everybody who has
-//!   heard the last wish has the same word.
+//!   heard the last wish has the same word;
+//! - *ends*, those that were told on this connection.
 //!
 //! | input | words | slots | witnessed | the engine | published |
 //! |---|---|---|---|---|---|
 //! | a connection begins | what has expired goes | emptied | emptied | | |
 //! | a retained message | | the topic | | | |
-//! | all that is retained is here | where slots say something new | | | what is new is set | copies; the ends that are owed |
+//! | all that is retained is here | where slots say something new, or retain the end | | | what is new is set, what was ended meanwhile cleared | copies; the ends that are owed |
 //! | a wish: a constraint | in force | the topic | added | set | a copy |
 //! | a wish: an empty message | gone, or cleared while the other topic has it | the topic | added | cleared, whoever set it | an erasure |
-//! | of an engine: a copy | if not witnessed, nor ended here: in force | the topic | | then set, but not over what the API set | if witnessed, or ended here: what is right |
+//! | of an engine: a copy | if not witnessed, nor ended here, or after an end that was not meant for it: in force | the topic | | then set, but not over what the API set | if witnessed, or ended here: what is right |
 //! | of an engine: an erasure | if not witnessed: gone | the topic | | then cleared, if it came by the broker | if witnessed: what is right |
-//! | of an engine: an end | gone, if that is the word | the topic | | then cleared, if it came by the broker | if witnessed: what is right |
+//! | of an engine: an end | gone, if that is the word, and not our end of what was there before the last wish | the topic | | then cleared, if it came by the broker | if witnessed: what is right |
 //! | the API set one | overridden | | | | |
 //! | the API cleared one of the broker's | ended | | | | its end |
 //! | one expired | | | | | |
@@ -33,19 +34,23 @@
 //! Every reader sees when a constraint expires, so nobody publishes that. What the API sets is of this engine
 //! alone: it is not published, and only a wish takes its place.
 
+mod ends;
+mod heard;
 mod log;
 mod publish;
 mod slots;
 mod word;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use camshaft_model::port::clock::Clock;
 use camshaft_model::port::constraint::{ConstraintControl, ControlRefused};
-use camshaft_model::{Constraint, ConstraintChange, ConstraintKey, MAX_CONSTRAINTS, Via, duration};
+use camshaft_model::{
+    Constraint, ConstraintChange, ConstraintKey, ConstraintType, MAX_CONSTRAINTS, Scope, Via,
+};
 use futures::future::join_all;
 use tokio::sync::mpsc;
 
@@ -53,7 +58,9 @@ use super::gate::Gate;
 use super::inbox::{Input, Inputs};
 use super::message::{self, MessageError, Said};
 use super::topic::{ConstraintTopic, Topics};
+use ends::Ends;
 use log::Log;
+use publish::Sent;
 pub(super) use publish::Tell;
 use slots::{MAX_TOPICS, Slot, Slots};
 pub use word::Notes;
@@ -66,8 +73,6 @@ const MAX_WITNESSED: usize = 4 * MAX_CONSTRAINTS;
 /// How often engines are told what is right after each wish. Two that have heard different wishes would answer
 /// one another for ever.
 const MAX_ANSWERS: u8 = 4;
-/// The same after an end: fewer, so that who has heard a wish since has the last word.
-const MAX_ANSWERS_AFTER_END: u8 = 3;
 /// How long to wait before a constraint that could not be stored is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -99,34 +104,24 @@ pub(super) struct Constraints {
 struct State {
     /// The connection that there is.
     connection: Option<u64>,
-    /// What came after the retained messages, while these are awaited.
-    gathering: Option<Later>,
+    /// While the retained messages are awaited.
+    gathering: Option<Gathering>,
     /// Whether every retained message has come.
     has_all: bool,
     words: Words,
     slots: Slots,
     /// With the answers to engines that are left.
     witnessed: HashMap<ConstraintKey, u8>,
-    /// Of which we told the end on this connection.
-    ending: HashMap<ConstraintKey, Ending>,
-}
-
-/// A constraint of which we told the end.
-struct Ending {
-    constraint: Constraint,
-    /// Whether that has come back.
-    is_back: bool,
-    /// How often engines are told once more; not after a wish.
-    answers: u8,
+    ends: Ends,
+    /// What we last published to the topics of types, until it has come back.
+    on_its_way: HashMap<ConstraintKey, Sent>,
 }
 
 impl State {
     /// Somebody's wish was heard.
-    fn wished(&mut self, key: &ConstraintKey) {
+    fn wished(&mut self, key: &ConstraintKey, wish: Option<&Constraint>) {
         self.witnessed.insert(key.clone(), MAX_ANSWERS);
-        if let Some(ending) = self.ending.get_mut(key) {
-            ending.answers = 0;
-        }
+        self.ends.wished(key, wish);
     }
 
     /// What a topic still retains of a constraint that was cleared is not to come back.
@@ -138,10 +133,30 @@ impl State {
     }
 }
 
+/// What is needed when every retained message has come.
 #[derive(Default)]
-struct Later {
-    messages: Vec<(String, Vec<u8>)>,
-    bytes: usize,
+struct Gathering {
+    /// The messages that came after them.
+    later: Vec<(String, Vec<u8>)>,
+    later_bytes: usize,
+    /// The ends that are retained.
+    ended: Vec<Constraint>,
+    /// The scopes whose topics retain anything.
+    spoken_of: HashSet<Scope>,
+}
+
+impl Gathering {
+    fn note(&mut self, received: &Received) {
+        match (&received.said, received.about.kind) {
+            (Some(Said::Ended { constraint, .. }), Some(_)) if self.ended.len() < MAX_TOPICS => {
+                self.ended.push(constraint.clone());
+            }
+            (Some(_), None) if self.spoken_of.len() < MAX_TOPICS => {
+                self.spoken_of.insert(received.about.scope.clone());
+            }
+            _ => {}
+        }
+    }
 }
 
 /// A message about constraints, read.
@@ -245,20 +260,21 @@ impl Constraints {
         let now = self.clock.now();
         let state = &mut self.state;
         state.connection = Some(connection);
-        state.gathering = Some(Later::default());
+        state.gathering = Some(Gathering::default());
         state.has_all = false;
         state.slots.clear();
         state.witnessed.clear();
-        state.ending.clear();
+        state.ends.clear();
+        state.on_its_way.clear();
         state.words.forget_expired(now);
     }
 
     fn later(&mut self, topic: String, payload: Vec<u8>) {
         let bytes = topic.len() + payload.len();
         match &mut self.state.gathering {
-            Some(later) if later.bytes + bytes <= MAX_LATER_BYTES => {
-                later.bytes += bytes;
-                later.messages.push((topic, payload));
+            Some(gathering) if gathering.later_bytes + bytes <= MAX_LATER_BYTES => {
+                gathering.later_bytes += bytes;
+                gathering.later.push((topic, payload));
             }
             _ => self.refuse(&topic, &payload, "too many came before it"),
         }
@@ -274,8 +290,8 @@ impl Constraints {
             let said = message::read_said(&payload, self.clock.now());
             let said = match (said.map_err(|error| error.to_string())?, about.kind) {
                 // Only the topic of a type tells what engines do.
-                (Said::Kept(constraint), None) => Said::Wanted(constraint),
-                (Said::Ended(constraint), None) => Said::Over(constraint),
+                (Said::Kept { constraint, .. }, None) => Said::Wanted(constraint),
+                (Said::Ended { constraint, .. }, None) => Said::Over(constraint),
                 (said, _) => said,
             };
             let key = said.constraint().key();
@@ -309,10 +325,13 @@ impl Constraints {
 
     /// A topic retains this.
     async fn retained(&mut self, received: Received) {
+        if let Some(gathering) = &mut self.state.gathering {
+            gathering.note(&received);
+        }
         let (constraint, is_kept) = match received.said {
             Some(Said::Wanted(constraint)) => (constraint, false),
-            Some(Said::Kept(constraint)) => (constraint, true),
-            Some(Said::Ended(_) | Said::Over(_)) | None => return,
+            Some(Said::Kept { constraint, .. }) => (constraint, true),
+            Some(Said::Ended { .. } | Said::Over(_)) | None => return,
         };
         let key = constraint.key();
         let slot = Slot {
@@ -340,9 +359,12 @@ impl Constraints {
     /// Acts on all that is retained, and then on what came later.
     async fn gathered(&mut self, complete: bool) {
         self.state.has_all |= complete;
-        let Some(later) = self.state.gathering.take() else {
+        let Some(gathering) = self.state.gathering.take() else {
             return;
         };
+        if complete {
+            self.catch_up(&gathering).await;
+        }
         let keys = self.state.slots.keys();
         let new: Vec<Constraint> = keys
             .iter()
@@ -367,9 +389,40 @@ impl Constraints {
                 None => {}
             }
         }
-        for (topic, payload) in later.messages {
+        for (topic, payload) in gathering.later {
             if let Some(received) = self.read(topic, payload) {
                 self.heard(received).await;
+            }
+        }
+    }
+
+    /// Ends what was ended while this engine was away.
+    async fn catch_up(&mut self, gathering: &Gathering) {
+        let now = self.clock.now();
+        for ended in &gathering.ended {
+            let key = ended.key();
+            let word = self.state.words.of.get(&key);
+            let is_word = word.is_some_and(|word| {
+                word.standing == Standing::InForce && is_same(&word.constraint, ended)
+            });
+            if is_word && self.state.slots.stated(&key, now).is_none() {
+                self.is_over(&key).await;
+            }
+        }
+        for key in self.state.slots.keys() {
+            // A copy says what the topic of the scope said. If that is empty, somebody has emptied it while no
+            // engine was there to see it.
+            let is_left = self
+                .state
+                .slots
+                .typed(&key)
+                .is_some_and(|slot| slot.is_kept)
+                && key.kind != ConstraintType::EventPause
+                && !gathering.spoken_of.contains(&key.scope);
+            if is_left {
+                self.erase(&key);
+                self.state.slots.remove(&ConstraintTopic::of(&key));
+                self.is_over(&key).await;
             }
         }
     }
@@ -400,192 +453,6 @@ impl Constraints {
             return None;
         }
         Some(constraint)
-    }
-
-    /// A message that was published just now.
-    async fn heard(&mut self, received: Received) {
-        let Received {
-            topic,
-            payload,
-            about,
-            said,
-        } = received;
-        self.forget_some();
-        let keys = match &said {
-            Some(said) => vec![said.constraint().key()],
-            None => about.keys(),
-        };
-        let kind = about.kind;
-        let is_wish = matches!(said, None | Some(Said::Wanted(_)));
-        match said {
-            None => self.cleared(&topic, &about, &keys).await,
-            Some(Said::Wanted(constraint)) => {
-                self.wanted(&topic, &payload, about, constraint).await;
-            }
-            Some(Said::Kept(constraint)) => self.kept(about, constraint).await,
-            Some(Said::Ended(constraint)) => {
-                self.state.slots.remove(&about);
-                let word = self.state.words.of.get(&keys[0]);
-                if word.is_some_and(|word| is_same(&word.constraint, &constraint)) {
-                    self.is_over(&keys[0]).await;
-                }
-                let ending = self.state.ending.get_mut(&keys[0]);
-                let was_back = ending.map(|ending| std::mem::replace(&mut ending.is_back, true));
-                let plain = self.state.slots.plain(&keys[0]);
-                if was_back == Some(false)
-                    && plain.is_some_and(|slot| is_same(&slot.constraint, &constraint))
-                {
-                    self.erase_plain(&keys[0]);
-                }
-            }
-            Some(Said::Over(_)) => {
-                self.state.slots.remove(&about);
-                if kind.is_some() && !self.state.witnessed.contains_key(&keys[0]) {
-                    self.is_over(&keys[0]).await;
-                }
-            }
-        }
-        for key in &keys {
-            if self.tidy(key) && !is_wish {
-                self.answered(key);
-            }
-        }
-    }
-
-    /// An engine was told what is right. Who has said so often enough follows the others.
-    fn answered(&mut self, key: &ConstraintKey) {
-        if let Some(left) = self.state.witnessed.get_mut(key) {
-            *left -= 1;
-            if *left == 0 {
-                self.state.witnessed.remove(key);
-            }
-        }
-    }
-
-    /// Keeps what is remembered within bounds. Of what is not witnessed the others know better.
-    fn forget_some(&mut self) {
-        if self.state.witnessed.len() >= MAX_WITNESSED {
-            let now = self.clock.now();
-            self.state.witnessed.clear();
-            self.state.words.forget_expired(now);
-        }
-        if self.state.words.of.len() >= MAX_WITNESSED {
-            // Only so many that have not expired are in force.
-            self.state.words.forget_expired(self.clock.now());
-        }
-        if self.state.ending.len() >= MAX_WITNESSED {
-            self.state.ending.retain(|_, ending| !ending.is_back);
-        }
-    }
-
-    /// Somebody wants a constraint.
-    async fn wanted(
-        &mut self,
-        topic: &str,
-        payload: &[u8],
-        about: ConstraintTopic,
-        constraint: Constraint,
-    ) {
-        let now = self.clock.now();
-        let key = constraint.key();
-        let word = self.state.words.of.get(&key);
-        let constraint = labelled(constraint, word.map(|word| &word.constraint));
-        let held = self.control.constraint(&key);
-        let is_known = word.is_some_and(|word| {
-            let is_it =
-                |held: Constraint| held.via == Via::Mqtt && held.set_at == word.constraint.set_at;
-            word.constraint.says_the_same(&constraint) && held.is_some_and(is_it)
-        });
-        let slot = Slot {
-            constraint: constraint.clone(),
-            is_kept: false,
-        };
-        self.state.slots.put(about, slot, now);
-        self.state.wished(&key);
-        if is_known {
-            return;
-        }
-        let expires_at = constraint.expires_at;
-        for refused in self.set(vec![constraint]).await {
-            // Others may have taken it: their clocks differ, or they have room.
-            self.state.witnessed.remove(&key);
-            let standing = self.state.words.standing(&key);
-            if matches!(refused, ControlRefused::Expired)
-                && matches!(standing, Some(Standing::InForce | Standing::Overridden))
-            {
-                // What it was to take the place of goes on.
-                self.copy_word(&key);
-            }
-            let reason = match (refused, expires_at) {
-                (ControlRefused::Expired, Some(at)) => format!(
-                    "it had expired {} before it arrived; if its time was meant to be ahead, the clock of its sender or of this machine is wrong",
-                    duration::display(now.since(at))
-                ),
-                (refused, _) => refused.to_string(),
-            };
-            self.refuse(topic, payload, &reason);
-        }
-    }
-
-    /// Somebody ended a constraint, or all of a scope: whoever set them.
-    async fn cleared(&mut self, topic: &str, about: &ConstraintTopic, keys: &[ConstraintKey]) {
-        let state = &mut self.state;
-        state.slots.remove(about);
-        for key in keys {
-            state.wished(key);
-            state.words.of.remove(key);
-            state.pass_over_left(key);
-        }
-        self.clear(topic, about).await;
-    }
-
-    /// An engine copied what holds by its knowledge.
-    async fn kept(&mut self, about: ConstraintTopic, constraint: Constraint) {
-        let key = constraint.key();
-        let slot = Slot {
-            constraint: constraint.clone(),
-            is_kept: true,
-        };
-        self.state.slots.put(about, slot, self.clock.now());
-        let word = self.state.words.of.get(&key);
-        let is_known = word.is_some_and(|word| {
-            word.standing != Standing::Cleared && is_same(&word.constraint, &constraint)
-        });
-        if is_known || self.state.witnessed.contains_key(&key) {
-            return;
-        }
-        if self.is_ended_here(&constraint) {
-            self.erase(&key);
-            return;
-        }
-        let new = self.unless_overridden(constraint, true);
-        self.set(new.into_iter().collect()).await;
-    }
-
-    /// Whether a copy is of a constraint that was ended here: of an engine that has come in between, and has
-    /// found it on the topic of the scope. Only so often, as others may have heard a wish that we have not.
-    fn is_ended_here(&mut self, copy: &Constraint) -> bool {
-        let ending = self.state.ending.get_mut(&copy.key());
-        let Some(ending) = ending.filter(|ending| is_same(&ending.constraint, copy)) else {
-            return false;
-        };
-        let is_left = ending.answers > 0;
-        ending.answers = ending.answers.saturating_sub(1);
-        is_left
-    }
-
-    /// What the broker said does not hold any more; what the API set in its place does.
-    async fn is_over(&mut self, key: &ConstraintKey) {
-        self.state.words.of.remove(key);
-        if let Some(left) = self.state.slots.plain(key) {
-            let left = left.constraint.clone();
-            self.state.words.put(left, Standing::Cleared);
-        }
-        let in_force = self.control.constraint(key);
-        if in_force.is_some_and(|held| held.via == Via::Mqtt) {
-            let topic = self.topics.constraint_of_type(key);
-            self.clear(&topic, &ConstraintTopic::of(key)).await;
-        }
     }
 
     /// What the engine tells of a constraint, whoever asked for it.

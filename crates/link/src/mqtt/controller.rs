@@ -1,6 +1,7 @@
 //! Control by the broker alone: publishes a constraint, or the end of one, for every engine that
 //! listens there, and returns once the broker has it. Needs no engine.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use camshaft_model::{Constraint, ConstraintKey, ConstraintType, Scope, Timestamp};
@@ -18,18 +19,13 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it is waited for what the topic of a scope retains: brokers send it at once.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is known of the topic of a scope once one of its types was cleared.
+/// What is known of the topic of a scope once constraints were cleared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Left {
     /// It retains nothing that was cleared.
     Nothing,
-    /// The broker did not say what it retains, although we asked.
-    Unknown {
-        /// The topic of the scope.
-        topic: String,
-        /// What we published to be told when all is here.
-        marker: String,
-    },
+    /// The broker did not say what this topic retains, although we asked.
+    Unknown(String),
 }
 
 /// Publishes a constraint, retained: to the topic of its (scope, type), so that one who comes later hears
@@ -62,7 +58,8 @@ pub async fn publish(
 }
 
 /// Ends the constraints of exactly this scope, for every engine and for who comes later: all of them,
-/// or those of one type.
+/// or those of one type. Of what the broker retained the ends are left, for an engine that is away and has it
+/// in its database.
 ///
 /// # Errors
 /// The broker cannot be reached, or does not acknowledge in time.
@@ -75,74 +72,105 @@ pub async fn clear(
 ) -> Result<Left, ConnectError> {
     // Of all types there are, so that nothing is left that a later version has written.
     let kinds = kind.map_or_else(|| ConstraintType::ALL.to_vec(), |kind| vec![kind]);
-    let of_types = kinds.into_iter().map(|kind| {
-        let scope = scope.clone();
+    let of_types = kinds.iter().map(|kind| {
+        let (scope, kind) = (scope.clone(), *kind);
         topics.constraint_of_type(&ConstraintKey { scope, kind })
     });
+    let of_types: Vec<String> = of_types.collect();
     let plain = topics.constraint(scope);
-    let all = of_types.chain(kind.is_none().then(|| plain.clone()));
-    let messages = all.map(|topic| Message::retained(topic, "")).collect();
+    let asked = of_types.iter().chain([&plain]).cloned();
+    let asked = asked.map(|topic| (topic, QoS::AtLeastOnce)).collect();
+    let emptied = of_types
+        .into_iter()
+        .chain(kind.is_none().then(|| plain.clone()));
+    let emptied: Vec<String> = emptied.collect();
     within(broker, async {
         let mut session = Session::open(broker, client_id, None, TIMEOUT).await?;
-        deliver(&mut session, messages).await?;
-        let mut left = Left::Nothing;
-        if let Some(kind) = kind {
-            let marker = format!("{}/{client_id}", topics.status("controller"));
-            match retained(&mut session, &plain, &marker).await? {
-                Some(kept) => {
-                    let over = kept.and_then(|kept| without(kind, &kept));
-                    deliver(&mut session, over.into_iter().collect()).await?;
-                }
-                None => {
-                    left = Left::Unknown {
-                        topic: plain,
-                        marker,
-                    };
-                }
-            }
+        // What they retain is asked for before they are emptied, and comes before the echo of that.
+        session.subscribe(asked)?;
+        for topic in &emptied {
+            let _ = session.publish(Message::retained(topic.clone(), ""), ());
         }
+        let heard = hear_until_empty(&mut session, emptied.last()).await?;
+        let ends = heard
+            .as_ref()
+            .map(|heard| ends(topics, &plain, kind, heard));
+        deliver(&mut session, ends.unwrap_or_default()).await?;
         session.close().await;
-        Ok(left)
+        // With all types its own topic was emptied as well.
+        Ok(match heard {
+            None if kind.is_some() => Left::Unknown(plain),
+            _ => Left::Nothing,
+        })
     })
     .await
 }
 
-/// What replaces the retained message of a scope that is of a type which has been cleared. An empty message
-/// would end the scope's other types as well, which may have been published there before it and are not
+/// What is published of constraints that were retained when they were cleared: their ends, to the topics of
+/// their types. What is on the topic of the scope is written over there if only one type was cleared: an empty
+/// message would end the scope's other types as well, which may have been published there before it and are not
 /// retained any more.
-fn without(kind: ConstraintType, kept: &Publish) -> Option<Message> {
-    let said = message::read_said(&kept.payload, Timestamp::default()).ok()?;
-    let constraint = said.constraint();
-    let is_held = constraint.terms.kind() == kind && !matches!(said, Said::Over(_));
-    is_held.then(|| Message::retained(kept.topic.clone(), message::write_over(constraint)))
+fn ends(
+    topics: &Topics,
+    plain: &str,
+    kind: Option<ConstraintType>,
+    heard: &[Publish],
+) -> Vec<Message> {
+    let mut of_types = BTreeMap::new();
+    let mut over = None;
+    for Publish { topic, payload, .. } in heard {
+        let is_plain = topic == plain;
+        let said = message::read_said(payload, Timestamp::default()).ok();
+        let held = match said {
+            Some(Said::Wanted(constraint) | Said::Kept { constraint, .. }) => Some(constraint),
+            Some(Said::Ended { .. } | Said::Over(_)) | None => None,
+        };
+        let held = held.filter(|held| kind.is_none_or(|kind| held.terms.kind() == kind));
+        if is_plain {
+            over = held
+                .as_ref()
+                .filter(|_| kind.is_some())
+                .map(message::write_over);
+        }
+        if let Some(held) = held {
+            let of_type = topics.constraint_of_type(&held.key());
+            let end = message::write_ended(&held, None);
+            if is_plain {
+                // It is the later word.
+                of_types.insert(of_type, end);
+            } else {
+                of_types.entry(of_type).or_insert(end);
+            }
+        }
+    }
+    let over = over.map(|over| Message::retained(plain.to_owned(), over));
+    let ends = of_types
+        .into_iter()
+        .map(|(topic, end)| Message::retained(topic, end));
+    ends.chain(over).collect()
 }
 
-/// The retained message of a topic, if it has one; `None` if that did not become known. When there is
-/// none, the broker shows it by the echo of a message that is published after the subscription was granted.
-async fn retained(
+/// What the topics retain that were subscribed to, and what has been published to them since, until this one was
+/// emptied; `None` if that did not become known.
+async fn hear_until_empty(
     session: &mut Session<()>,
-    topic: &str,
-    marker: &str,
-) -> Result<Option<Option<Publish>>, ConnectError> {
-    session.subscribe(vec![
-        (topic.to_owned(), QoS::AtLeastOnce),
-        (marker.to_owned(), QoS::AtLeastOnce),
-    ])?;
-    let look = async {
+    last: Option<&String>,
+) -> Result<Option<Vec<Publish>>, ConnectError> {
+    let hear = async {
+        let mut heard = Vec::new();
         loop {
             match session.next().await? {
-                Happened::Subscribed(_) => {
-                    let _ = session.publish(Message::passing(marker.to_owned(), "sync"), ());
+                Happened::Received(publish)
+                    if publish.payload.is_empty() && Some(&publish.topic) == last =>
+                {
+                    return Ok(heard);
                 }
-                Happened::Received(publish) if publish.topic == marker => return Ok(None),
-                Happened::Received(publish) if publish.topic == topic => {
-                    return Ok((!publish.payload.is_empty()).then_some(publish));
-                }
-                Happened::Received(_) | Happened::Acknowledged(()) => {}
+                Happened::Received(publish) => heard.push(publish),
+                Happened::Subscribed(_) | Happened::Acknowledged(()) => {}
             }
         }
     };
-    timeout(LOOK_TIMEOUT, look).await.ok().transpose()
+    timeout(LOOK_TIMEOUT, hear).await.ok().transpose()
 }
 
 async fn deliver(session: &mut Session<()>, messages: Vec<Message>) -> Result<(), ConnectError> {

@@ -18,6 +18,9 @@ use serde_json::ser::Formatter;
 /// The most bytes that the message of a constraint may have.
 pub const MAX_CONSTRAINT_BYTES: usize = 16 * 1024;
 
+/// The most bytes by which the end of a constraint is known again.
+const MAX_MARK_BYTES: usize = 100;
+
 /// Why a message is no constraint. Nothing changes by it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum MessageError {
@@ -48,9 +51,18 @@ pub(super) enum Said {
     /// Somebody wants it to hold.
     Wanted(Constraint),
     /// An engine keeps it for who comes later, because another message says that it holds. `"kept": true`.
-    Kept(Constraint),
-    /// It was ended at the API of an engine; what holds instead of it stays. `"was"` has the end that it had.
-    Ended(Constraint),
+    Kept {
+        constraint: Constraint,
+        /// The mark of an end that was not meant for it, if the engine has told one. `"after"`.
+        after: Option<String>,
+    },
+    /// It was ended; what the API of an engine set instead of it stays. `"was"` has the end that it had.
+    Ended {
+        constraint: Constraint,
+        /// By which the engine knows it again at whose API it was ended. `"mark"`. Without one it was ended by
+        /// an empty message, and this is for who comes later.
+        mark: Option<String>,
+    },
     /// It is long over, and keeps the place of one that was there: nothing.
     Over(Constraint),
 }
@@ -58,9 +70,11 @@ pub(super) enum Said {
 impl Said {
     /// The constraint that it is about.
     pub(super) const fn constraint(&self) -> &Constraint {
-        let (Self::Wanted(about) | Self::Kept(about) | Self::Ended(about) | Self::Over(about)) =
-            self;
-        about
+        let (Self::Wanted(constraint)
+        | Self::Kept { constraint, .. }
+        | Self::Ended { constraint, .. }
+        | Self::Over(constraint)) = self;
+        constraint
     }
 }
 
@@ -79,7 +93,11 @@ struct Message<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     kept: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     was: Option<Option<f64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mark: Option<&'a str>,
 }
 
 impl<'a> Message<'a> {
@@ -93,7 +111,9 @@ impl<'a> Message<'a> {
             reason: None,
             owner: None,
             kept: None,
+            after: None,
             was: None,
+            mark: None,
         }
     }
 
@@ -125,17 +145,19 @@ pub fn write_plain(constraint: &Constraint) -> Vec<u8> {
 }
 
 /// See [`Said::Kept`].
-pub(super) fn write_kept(constraint: &Constraint) -> Vec<u8> {
+pub(super) fn write_kept(constraint: &Constraint, after: Option<&str>) -> Vec<u8> {
     spaced(&Message {
         kept: Some(true),
+        after,
         ..Message::with_labels(constraint)
     })
 }
 
 /// See [`Said::Ended`].
-pub(super) fn write_ended(constraint: &Constraint) -> Vec<u8> {
+pub(super) fn write_ended(constraint: &Constraint, mark: Option<&str>) -> Vec<u8> {
     spaced(&Message {
         was: Some(constraint.expires_at.map(to_epoch)),
+        mark,
         ..Message::over(constraint)
     })
 }
@@ -167,16 +189,16 @@ pub(super) fn read_said(payload: &[u8], now: Timestamp) -> Result<Said, MessageE
     let is_over =
         |ends: Option<Timestamp>| ends.is_some_and(|at| at == OVER || at == Timestamp::default());
     if !is_over(constraint.expires_at) {
-        let is_kept = message.get("kept") == Some(&Value::Bool(true));
-        return Ok(if is_kept {
-            Said::Kept(constraint)
-        } else {
-            Said::Wanted(constraint)
-        });
+        if message.get("kept") == Some(&Value::Bool(true)) {
+            let after = mark(&message, "after")?;
+            return Ok(Said::Kept { constraint, after });
+        }
+        return Ok(Said::Wanted(constraint));
     }
     if message.contains_key("was") {
         constraint.expires_at = instant(&message, "was")?;
-        return Ok(Said::Ended(constraint));
+        let mark = mark(&message, "mark")?;
+        return Ok(Said::Ended { constraint, mark });
     }
     Ok(Said::Over(constraint))
 }
@@ -206,27 +228,37 @@ fn constraint_of(message: &Object, now: Timestamp) -> Result<Constraint, Message
         Some(Value::String(text)) => Ok(text.as_str()),
         _ => Err(MessageError::Key(key, "a text")),
     };
-    let label = |key: &'static str| match message.get(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(MessageError::Key(key, "a text")),
-    };
     let scope: Scope = text("scope")?.parse()?;
     let kind: ConstraintType = text("type")?.parse()?;
     let params = message.get("params").unwrap_or(&Value::Null);
     let expires_at = instant(message, "expires_at")?;
     let constraint = Constraint {
-        id: label("id")?.unwrap_or_else(|| Constraint::default_id(&scope, kind)),
+        id: label(message, "id")?.unwrap_or_else(|| Constraint::default_id(&scope, kind)),
         terms: Terms::read(kind, params)?,
         scope,
         expires_at,
-        reason: label("reason")?,
-        owner: label("owner")?,
+        reason: label(message, "reason")?,
+        owner: label(message, "owner")?,
         via: Via::Mqtt,
         set_at: now,
     };
     constraint.check()?;
     Ok(constraint)
+}
+
+fn label(message: &Object, key: &'static str) -> Result<Option<String>, MessageError> {
+    match message.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(MessageError::Key(key, "a text")),
+    }
+}
+
+fn mark(message: &Object, key: &'static str) -> Result<Option<String>, MessageError> {
+    match label(message, key)? {
+        Some(mark) if mark.len() > MAX_MARK_BYTES => Err(MessageError::Key(key, "a short text")),
+        mark => Ok(mark),
+    }
 }
 
 fn instant(message: &Object, key: &'static str) -> Result<Option<Timestamp>, MessageError> {
@@ -328,16 +360,21 @@ mod tests {
                 r#"{{"id": "pause-global", "scope": "global", "type": "pause", "params": {{}}, "expires_at": {ends}}}"#
             );
             let constraint = read(message.as_bytes(), NOW).unwrap();
-            let kept = write_kept(&constraint);
+            let kept = write_kept(&constraint, None);
             assert_eq!(
                 String::from_utf8(kept.clone()).unwrap(),
                 message
                     .replace('}', r#", "kept": true}"#)
                     .replacen(r#"{, "kept": true}"#, "{}", 1)
             );
-            assert_eq!(read_said(&kept, NOW), Ok(Said::Kept(constraint.clone())));
-            let ended = write_ended(&constraint);
-            assert_eq!(read_said(&ended, NOW), Ok(Said::Ended(constraint)));
+            for after in [None, Some("a".to_owned())] {
+                let kept = write_kept(&constraint, after.as_deref());
+                let constraint = constraint.clone();
+                assert_eq!(read_said(&kept, NOW), Ok(Said::Kept { constraint, after }));
+            }
+            let mark = Some("a".to_owned());
+            let ended = write_ended(&constraint, mark.as_deref());
+            assert_eq!(read_said(&ended, NOW), Ok(Said::Ended { constraint, mark }));
             // Who does not know it takes it for one that is over.
             let known = read(&ended, NOW).unwrap();
             assert_eq!(known.expires_at, Some(OVER));

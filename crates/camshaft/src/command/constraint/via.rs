@@ -91,9 +91,9 @@ impl Published {
         let left = controller::clear(&self.broker, &self.client_id, &self.topics, scope, kind)
             .await
             .map_err(|error| unreachable(&error))?;
-        if let Left::Unknown { topic, marker } = left {
+        if let Left::Unknown(topic) = left {
             context.screen.note(&format!(
-                "It is ended for every engine that is connected now. Whether {topic} retains it for others is not known: this user may have to be allowed to read that, and to read and write {marker}. `camshaft resume {scope} --all --via mqtt` ends every type of the scope without reading."
+                "It is ended for every engine that is connected now. Whether {topic} retains it for others is not known: this user may have to be allowed to read that. `camshaft resume {scope} --all --via mqtt` ends every type of the scope without reading."
             ));
         }
         let kinds = kind.map_or_else(|| ConstraintType::ALL.to_vec(), |kind| vec![kind]);

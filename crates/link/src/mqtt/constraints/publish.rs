@@ -1,13 +1,13 @@
 //! What the broker is to retain: copies of what holds, erasures of what does not, and the ends of what was
 //! ended here. See the table of the module above.
 
-use camshaft_model::ConstraintKey;
+use camshaft_model::{Constraint, ConstraintKey};
 use tokio::sync::mpsc;
 
 use super::super::message;
 use super::super::session::Message;
 use super::word::{Standing, is_same};
-use super::{Constraints, Ending, MAX_ANSWERS_AFTER_END, State};
+use super::{Constraints, State};
 
 /// Something that the broker is to retain.
 #[derive(Debug)]
@@ -15,6 +15,35 @@ pub(in crate::mqtt) struct Tell {
     /// The connection that it is for; with another one it is decided anew.
     pub(in crate::mqtt) connection: u64,
     pub(in crate::mqtt) message: Message,
+}
+
+/// What we last published to the topic of a type.
+pub(super) struct Sent {
+    payload: Vec<u8>,
+    /// The constraint, if it is a copy.
+    copy: Option<Constraint>,
+}
+
+impl State {
+    /// What the topic of a type will retain when all that we published has arrived: that comes after
+    /// everything that has been heard by now.
+    fn expected(&self, key: &ConstraintKey) -> Option<&Constraint> {
+        match self.on_its_way.get(key) {
+            Some(sent) => sent.copy.as_ref(),
+            None => self.slots.typed(key).map(|slot| &slot.constraint),
+        }
+    }
+
+    /// A message to the topic of a type has come; it may be what we published.
+    pub(super) fn came_back(&mut self, key: &ConstraintKey, payload: &[u8]) {
+        if self
+            .on_its_way
+            .get(key)
+            .is_some_and(|sent| sent.payload == payload)
+        {
+            self.on_its_way.remove(key);
+        }
+    }
 }
 
 impl Constraints {
@@ -49,24 +78,37 @@ impl Constraints {
     }
 
     /// Copies the broker's word, unless the topic of its type says it, or it would not be known that it does.
-    pub(super) fn copy_word(&self, key: &ConstraintKey) -> bool {
+    pub(super) fn copy_word(&mut self, key: &ConstraintKey) -> bool {
         let Some(word) = self.state.words.of.get(key) else {
             return false;
         };
-        let slots = &self.state.slots;
-        let is_there = match slots.typed(key) {
-            Some(slot) => is_same(&slot.constraint, &word.constraint),
-            None => slots.is_full(),
+        let is_there = match self.state.expected(key) {
+            Some(expected) => is_same(expected, &word.constraint),
+            None => self.state.slots.is_full(),
         };
-        if !is_there {
-            let copy = message::write_kept(&word.constraint);
-            self.publish(self.topics.constraint_of_type(key), copy);
+        if is_there {
+            return false;
         }
-        !is_there
+        let copy = word.constraint.clone();
+        let payload = message::write_kept(&copy, self.state.ends.not_meant_for(&copy));
+        self.publish_typed(key, payload, Some(copy));
+        true
+    }
+
+    /// The same for those who followed an end of ours that was not meant for it.
+    pub(super) fn copy_after(&mut self, key: &ConstraintKey, mark: &str) {
+        if let Some(word) = self.state.words.of.get(key) {
+            let copy = word.constraint.clone();
+            let payload = message::write_kept(&copy, Some(mark));
+            let on_its_way = self.state.on_its_way.get(key);
+            if on_its_way.is_none_or(|sent| sent.payload != payload) {
+                self.publish_typed(key, payload, Some(copy));
+            }
+        }
     }
 
     /// The same if that word is on the topic of the scope.
-    pub(super) fn copy_plain(&self, key: &ConstraintKey) {
+    pub(super) fn copy_plain(&mut self, key: &ConstraintKey) {
         let plain = self.state.slots.plain(key).map(|slot| &slot.constraint);
         let word = self.state.words.of.get(key);
         if plain.is_some_and(|plain| word.is_some_and(|word| is_same(plain, &word.constraint))) {
@@ -75,13 +117,13 @@ impl Constraints {
     }
 
     /// Takes a constraint from the topic of its type.
-    pub(super) fn erase(&self, key: &ConstraintKey) -> bool {
-        let typed = self.state.slots.typed(key);
-        if let Some(slot) = typed {
-            let over = message::write_over(&slot.constraint);
-            self.publish(self.topics.constraint_of_type(key), over);
+    pub(super) fn erase(&mut self, key: &ConstraintKey) -> bool {
+        let over = self.state.expected(key).map(message::write_over);
+        let is_there = over.is_some();
+        if let Some(over) = over {
+            self.publish_typed(key, over, None);
         }
-        typed.is_some()
+        is_there
     }
 
     /// Takes a constraint from the topic of its scope.
@@ -98,37 +140,44 @@ impl Constraints {
         let Some(word) = self.state.words.of.get(key) else {
             return;
         };
-        let ending = Ending {
-            constraint: word.constraint.clone(),
-            is_back: false,
-            answers: MAX_ANSWERS_AFTER_END,
-        };
-        let ended = message::write_ended(&word.constraint);
-        self.publish(self.topics.constraint_of_type(key), ended);
-        self.state.ending.insert(key.clone(), ending);
+        let mark = self.state.ends.tell(word.constraint.clone());
+        let ended = message::write_ended(&word.constraint, Some(&mark));
+        self.publish_typed(key, ended, None);
+    }
+
+    /// Publishes to the topic of a type a copy, or what leaves none there.
+    fn publish_typed(&mut self, key: &ConstraintKey, payload: Vec<u8>, copy: Option<Constraint>) {
+        let topic = self.topics.constraint_of_type(key);
+        if self.publish(topic, payload.clone()) {
+            let sent = Sent { payload, copy };
+            self.state.on_its_way.insert(key.clone(), sent);
+        }
     }
 
     /// Hands over what the broker is to retain. What is not taken now is decided anew with the next
     /// connection.
-    fn publish(&self, topic: String, payload: Vec<u8>) {
+    fn publish(&self, topic: String, payload: Vec<u8>) -> bool {
         let Some(connection) = self.state.connection else {
-            return;
+            return false;
         };
         if self.state.gathering.is_some() {
-            return;
+            return false;
         }
         let message = Message::retained(topic, payload);
         let tell = Tell {
             connection,
             message,
         };
-        if let Err(error) = self.tell.try_send(tell) {
-            let (mpsc::error::TrySendError::Full(tell) | mpsc::error::TrySendError::Closed(tell)) =
-                error;
+        let sent = self.tell.try_send(tell);
+        if let Err(
+            mpsc::error::TrySendError::Full(tell) | mpsc::error::TrySendError::Closed(tell),
+        ) = &sent
+        {
             tracing::warn!(
                 topic = tell.message.topic,
                 "too many constraints change at once: the broker goes on retaining what it has for now"
             );
         }
+        sent.is_ok()
     }
 }

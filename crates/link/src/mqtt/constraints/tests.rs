@@ -1,270 +1,15 @@
-use std::collections::VecDeque;
-use std::sync::atomic::AtomicI64;
-
 use camshaft_model::port::store::StoreError;
 use camshaft_model::{ConstraintType, Scope, Terms, Timestamp};
-use parking_lot::Mutex;
 
 use super::*;
-use crate::mqtt::session::Message;
+use bench::{
+    Bench, Fake, LIMIT, NOW, PAUSE, Paper, TASK, TestClock, ended, kept, of_type, over, until, with,
+};
 
+mod bench;
+mod ends;
 mod fleet;
 mod fuzz;
-
-const NOW: Timestamp = Timestamp::from_micros(1_795_224_000_000_000);
-
-/// A clock that stands where it is put.
-struct TestClock(AtomicI64);
-
-impl Default for TestClock {
-    fn default() -> Self {
-        Self(AtomicI64::new(NOW.as_micros()))
-    }
-}
-
-impl TestClock {
-    fn advance(&self, by: Duration) {
-        self.0
-            .store((self.now() + by).as_micros(), Ordering::SeqCst);
-    }
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
-    }
-}
-
-/// An engine that keeps constraints and nothing else.
-#[derive(Default)]
-struct Fake {
-    clock: Arc<TestClock>,
-    held: Mutex<Vec<Constraint>>,
-    calls: Mutex<Vec<String>>,
-    /// Each is set at an instant of its own.
-    number: AtomicU64,
-    /// What it tells of its constraints.
-    notices: Mutex<VecDeque<(Arc<Constraint>, ConstraintChange)>>,
-}
-
-impl Fake {
-    fn put(&self, mut constraint: Constraint) -> Result<(), ControlRefused> {
-        let now = self.clock.now();
-        if constraint.is_expired(now) {
-            return Err(ControlRefused::Expired);
-        }
-        let number = self.number.fetch_add(1, Ordering::SeqCst);
-        constraint.set_at = now + Duration::from_micros(number);
-        let mut held = self.held.lock();
-        if held
-            .iter()
-            .any(|old| old.key() == constraint.key() && old.says_the_same(&constraint))
-        {
-            return Ok(());
-        }
-        held.retain(|old| old.key() != constraint.key());
-        held.push(constraint.clone());
-        let notice = (Arc::new(constraint), ConstraintChange::Set);
-        self.notices.lock().push_back(notice);
-        Ok(())
-    }
-
-    fn end(
-        &self,
-        scope: &Scope,
-        kind: Option<ConstraintType>,
-        change: ConstraintChange,
-    ) -> Vec<ConstraintKey> {
-        self.end_those(change, |held| {
-            held.scope == *scope && kind.is_none_or(|kind| held.terms.kind() == kind)
-        })
-    }
-
-    fn expire(&self) {
-        let now = self.clock.now();
-        self.end_those(ConstraintChange::Expired, |held| held.is_expired(now));
-    }
-
-    fn end_those(
-        &self,
-        change: ConstraintChange,
-        ends: impl Fn(&Constraint) -> bool,
-    ) -> Vec<ConstraintKey> {
-        let mut held = self.held.lock();
-        let ended: Vec<Constraint> = held.extract_if(.., |held| ends(held)).collect();
-        let keys = ended.iter().map(Constraint::key).collect();
-        let notices = ended.into_iter().map(|ended| (Arc::new(ended), change));
-        self.notices.lock().extend(notices);
-        keys
-    }
-}
-
-#[async_trait::async_trait]
-impl ConstraintControl for Fake {
-    async fn set(&self, constraint: Constraint) -> Result<(), ControlRefused> {
-        let call = format!("set {} {}", constraint.key(), constraint.terms);
-        self.put(constraint)?;
-        self.calls.lock().push(call);
-        Ok(())
-    }
-
-    async fn clear(
-        &self,
-        scope: &Scope,
-        kind: Option<ConstraintType>,
-    ) -> Result<Vec<ConstraintKey>, ControlRefused> {
-        let kinds = kind.map_or("all".to_owned(), |kind| kind.to_string());
-        self.calls.lock().push(format!("clear {kinds} on {scope}"));
-        Ok(self.end(scope, kind, ConstraintChange::Cleared))
-    }
-
-    fn constraint(&self, key: &ConstraintKey) -> Option<Constraint> {
-        let held = self.held.lock();
-        held.iter().find(|held| held.key() == *key).cloned()
-    }
-
-    fn constraints(&self) -> Vec<Constraint> {
-        self.held.lock().clone()
-    }
-
-    fn set_gate(&self, closed: bool) {
-        self.calls.lock().push(format!("gate {closed}"));
-    }
-}
-
-struct Bench {
-    fake: Arc<Fake>,
-    gate: Arc<Gate>,
-    constraints: Constraints,
-    told: mpsc::Receiver<Tell>,
-    connection: u64,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let fake = Arc::new(Fake::default());
-        let gate = Arc::new(Gate::new(fake.clone()));
-        let (tell, told) = mpsc::channel(64);
-        let constraints = Constraints::new(
-            fake.clone(),
-            Arc::new(TestClock::default()),
-            Topics::new("cascade"),
-            gate.clone(),
-            tell,
-        );
-        Self {
-            fake,
-            gate,
-            constraints,
-            told,
-            connection: 0,
-        }
-    }
-
-    /// A connection whose broker retains these.
-    async fn connect(&mut self, retained: &[(&str, &str)]) {
-        self.connection = self.gate.close();
-        self.constraints
-            .take(Input::Connected(self.connection))
-            .await;
-        for (topic, payload) in retained {
-            self.receive(topic, payload, true).await;
-        }
-        self.gathered(true).await;
-    }
-
-    async fn gathered(&mut self, complete: bool) {
-        let connection = self.connection;
-        self.constraints
-            .take(Input::Gathered {
-                connection,
-                complete,
-            })
-            .await;
-    }
-
-    async fn disconnect(&mut self) {
-        self.constraints
-            .take(Input::Disconnected(self.connection))
-            .await;
-    }
-
-    async fn receive(&mut self, topic: &str, payload: &str, retained: bool) {
-        let (topic, payload) = (topic.to_owned(), payload.as_bytes().to_vec());
-        self.constraints
-            .take(Input::Received {
-                topic,
-                payload,
-                retained,
-            })
-            .await;
-    }
-
-    /// Somebody clears by the API.
-    async fn clear_here(&mut self, scope: &str, kind: &str, change: ConstraintChange) {
-        let (scope, kind) = (scope.parse().unwrap(), kind.parse().unwrap());
-        let key = ConstraintKey { scope, kind };
-        let old = self
-            .fake
-            .constraints()
-            .into_iter()
-            .find(|held| held.key() == key)
-            .unwrap();
-        self.fake.held.lock().retain(|held| held.key() != key);
-        self.constraints
-            .take(Input::Changed(Arc::new(old), change))
-            .await;
-    }
-
-    fn calls(&self) -> Vec<String> {
-        std::mem::take(&mut self.fake.calls.lock())
-    }
-
-    /// What the broker was told, as topic and payload.
-    fn told(&mut self) -> Vec<(String, String)> {
-        std::iter::from_fn(|| self.told.try_recv().ok())
-            .map(|tell| {
-                (
-                    tell.message.topic,
-                    String::from_utf8(tell.message.payload).unwrap(),
-                )
-            })
-            .collect()
-    }
-
-    fn standing(&self) -> Option<Standing> {
-        let scope = "task:x".parse().unwrap();
-        let kind = ConstraintType::Pause;
-        let key = ConstraintKey { scope, kind };
-        self.constraints.state.words.standing(&key)
-    }
-}
-
-const TASK: &str = "cascade/constraints/task/x";
-const PAUSE: &str = r#"{"id": "pause-task:x", "scope": "task:x", "type": "pause", "params": {}, "expires_at": null}"#;
-const LIMIT: &str = r#"{"id": "concurrency-task:x", "scope": "task:x", "type": "concurrency", "params": {"limit": 3}, "expires_at": null}"#;
-
-fn of_type(kind: &str) -> String {
-    format!("{TASK}/~{kind}")
-}
-
-/// With another key at its end.
-fn with(message: &str, key: &str) -> String {
-    format!("{}, {key}}}", message.strip_suffix('}').unwrap())
-}
-
-fn kept(message: &str) -> String {
-    with(message, r#""kept": true"#)
-}
-
-fn over(message: &str) -> String {
-    message.replace("null", "1.0")
-}
-
-/// What is told of a pause that was ended here.
-fn ended() -> (String, String) {
-    (of_type("pause"), with(&over(PAUSE), r#""was": null"#))
-}
 
 #[tokio::test]
 async fn what_is_retained_is_applied_before_the_gate_opens_and_before_what_came_later() {
@@ -362,39 +107,6 @@ async fn messages_that_change_nothing_are_counted() {
 }
 
 #[tokio::test]
-async fn what_is_ended_here_is_ended_by_the_broker_for_all() {
-    let mut bench = Bench::new();
-    bench
-        .connect(&[(TASK, PAUSE), (&of_type("pause"), PAUSE)])
-        .await;
-    bench
-        .clear_here("task:x", "pause", ConstraintChange::Cleared)
-        .await;
-    assert_eq!(bench.told(), [ended()]);
-    bench.calls();
-    bench.receive(&of_type("pause"), &ended().1, false).await;
-    // The topic of the scope has it still.
-    assert_eq!(bench.told(), [(TASK.to_owned(), over(PAUSE))]);
-    bench.receive(TASK, &over(PAUSE), false).await;
-    assert_eq!(bench.calls(), Vec::<String>::new());
-    assert_eq!(bench.standing(), None);
-    bench.receive(TASK, "", false).await;
-    assert_eq!(bench.calls(), ["clear all on task:x"]);
-}
-
-#[tokio::test]
-async fn another_engine_ends_what_came_by_the_broker_and_nothing_else() {
-    for via in [Via::Mqtt, Via::Api] {
-        let mut bench = Bench::new();
-        bench.connect(&[(&of_type("pause"), PAUSE)]).await;
-        bench.fake.held.lock()[0].via = via;
-        bench.receive(&of_type("pause"), &ended().1, false).await;
-        assert_eq!(bench.fake.constraints().is_empty(), via == Via::Mqtt);
-        assert_eq!(bench.standing(), None);
-    }
-}
-
-#[tokio::test]
 async fn each_type_on_the_topic_of_a_scope_is_copied_and_an_expiry_publishes_nothing() {
     let mut bench = Bench::new();
     bench.connect(&[]).await;
@@ -419,31 +131,6 @@ async fn each_type_on_the_topic_of_a_scope_is_copied_and_an_expiry_publishes_not
     let told = bench.told();
     assert_eq!(told.len(), 1, "the pause keeps its place: {told:?}");
     assert_eq!(told[0].0, of_type("concurrency"));
-}
-
-#[tokio::test]
-async fn what_was_ended_without_a_broker_does_not_come_back_with_it() {
-    let mut bench = Bench::new();
-    bench
-        .connect(&[(TASK, PAUSE), (&of_type("pause"), PAUSE)])
-        .await;
-    bench.disconnect().await;
-    bench
-        .clear_here("task:x", "pause", ConstraintChange::Cleared)
-        .await;
-    assert_eq!(bench.told(), []);
-    bench.calls();
-    for _ in 0..2 {
-        // The broker did not take it, or does not let us: then it is told again.
-        bench.connect(&[(TASK, PAUSE)]).await;
-        assert_eq!(bench.calls(), ["gate true", "gate false"]);
-        assert_eq!(bench.told(), [ended()]);
-        bench.disconnect().await;
-    }
-    bench.connect(&[(TASK, &over(PAUSE))]).await;
-    assert_eq!(bench.standing(), None);
-    bench.receive(TASK, PAUSE, false).await;
-    assert_eq!(bench.fake.constraints().len(), 1, "somebody pauses again");
 }
 
 #[tokio::test]
@@ -563,58 +250,6 @@ fn a_message_is_logged_once_and_ten_in_a_minute() {
     );
 }
 
-fn until(micros: i64) -> String {
-    PAUSE.replace(
-        "null",
-        &format!("{:?}", (NOW.as_micros() + micros) as f64 / 1e6),
-    )
-}
-
-#[tokio::test]
-async fn a_pause_after_one_that_was_ended_holds_whenever_that_is_told() {
-    let mut bench = Bench::new();
-    let both = [(TASK, PAUSE), (&of_type("pause"), PAUSE)];
-    bench.connect(&both).await;
-    let first = bench.fake.constraints().remove(0);
-    // The end of the first is told of when the second holds already.
-    bench.receive(TASK, "", false).await;
-    bench.receive(TASK, PAUSE, false).await;
-    bench.told();
-    let cleared = Input::Changed(Arc::new(first), ConstraintChange::Cleared);
-    bench.constraints.take(cleared).await;
-    assert_eq!(bench.told(), []);
-    // The one that was renewed while its end was on the way.
-    bench
-        .clear_here("task:x", "pause", ConstraintChange::Cleared)
-        .await;
-    bench.told();
-    let renewed = until(60_000_000);
-    bench.receive(&of_type("pause"), &renewed, false).await;
-    bench.receive(TASK, &renewed, false).await;
-    bench.calls();
-    bench.receive(&of_type("pause"), &ended().1, false).await;
-    bench.receive(TASK, &over(PAUSE), false).await;
-    assert_eq!(bench.calls(), Vec::<String>::new());
-    assert_eq!(bench.told()[0], (of_type("pause"), kept(&renewed)));
-}
-
-#[tokio::test]
-async fn what_could_not_be_handed_over_is_told_later() {
-    let mut bench = Bench::new();
-    let (full, _nobody) = mpsc::channel(1);
-    bench.connect(&[(TASK, PAUSE)]).await;
-    full.try_send(Tell {
-        connection: 0,
-        message: Message::retained("t".into(), ""),
-    })
-    .unwrap();
-    bench.constraints.tell = full;
-    bench
-        .clear_here("task:x", "pause", ConstraintChange::Cleared)
-        .await;
-    assert_eq!(bench.standing(), Some(Standing::Ended));
-}
-
 #[tokio::test]
 async fn the_plain_message_keeps_the_reason_that_the_one_of_the_type_gave() {
     let mut bench = Bench::new();
@@ -673,44 +308,6 @@ async fn what_had_come_when_the_connection_was_lost_holds() {
     );
 }
 
-#[derive(Default)]
-struct Paper(Mutex<String>);
-
-impl Notes for Paper {
-    fn read(&self) -> String {
-        self.0.lock().clone()
-    }
-
-    fn write(&self, text: &str) {
-        *self.0.lock() = text.to_owned();
-    }
-}
-
-#[tokio::test]
-async fn what_was_ended_without_a_broker_does_not_come_back_after_a_restart_either() {
-    let paper = Arc::new(Paper::default());
-    let mut bench = Bench::new();
-    bench.constraints = bench.constraints.keeping(paper.clone());
-    bench.connect(&[(TASK, PAUSE)]).await;
-    bench.constraints.state.words.note();
-    assert_eq!(paper.read(), "");
-    bench.disconnect().await;
-    bench
-        .clear_here("task:x", "pause", ConstraintChange::Cleared)
-        .await;
-    bench.constraints.state.words.note();
-    assert_eq!(paper.read(), format!("ended {PAUSE}\n"));
-    let mut bench = Bench::new();
-    bench.constraints = bench.constraints.keeping(paper.clone());
-    bench.connect(&[(TASK, PAUSE)]).await;
-    assert_eq!(bench.calls(), ["gate true", "gate false"]);
-    assert_eq!(bench.told(), [ended()]);
-    bench.disconnect().await;
-    bench.connect(&[]).await;
-    bench.constraints.state.words.note();
-    assert_eq!(paper.read(), "", "the broker has forgotten it");
-}
-
 #[tokio::test]
 async fn what_is_too_large_is_refused_before_it_is_kept() {
     let mut bench = Bench::new();
@@ -728,8 +325,8 @@ async fn what_is_too_large_is_refused_before_it_is_kept() {
         bench.receive(TASK, &large, false).await;
     }
     let later = bench.constraints.state.gathering.as_ref().unwrap();
-    assert!(later.bytes <= MAX_LATER_BYTES);
-    let left = 2_000 - later.messages.len() as u64;
+    assert!(later.later_bytes <= MAX_LATER_BYTES);
+    let left = 2_000 - later.later.len() as u64;
     assert!(left > 0);
     assert_eq!(bench.constraints.refused.count(), 1 + left);
 }
@@ -819,26 +416,6 @@ async fn all_that_is_retained_takes_effect_before_any_of_it_is_stored() {
 }
 
 #[tokio::test]
-async fn a_wish_that_had_expired_brings_nothing_back_that_was_ended() {
-    for by_the_api in [false, true] {
-        let mut bench = Bench::new();
-        let both = [(TASK, PAUSE), (&of_type("pause"), PAUSE)];
-        bench.connect(&both).await;
-        if by_the_api {
-            bench
-                .clear_here("task:x", "pause", ConstraintChange::Cleared)
-                .await;
-        } else {
-            bench.receive(&of_type("pause"), "", false).await;
-        }
-        bench.told();
-        bench.receive(TASK, &until(-60_000_000), false).await;
-        assert_eq!(bench.told(), []);
-        assert!(bench.fake.constraints().is_empty());
-    }
-}
-
-#[tokio::test]
 async fn what_is_retained_and_comes_late_undoes_nothing_that_was_heard() {
     let plain = (TASK.to_owned(), vec![]);
     let typed = (of_type("pause"), vec![(of_type("pause"), over(PAUSE))]);
@@ -902,35 +479,6 @@ async fn a_copy_for_which_there_is_no_room_is_made_once_at_the_most() {
     bench.told();
     bench.receive(&of_type("pause"), &kept(PAUSE), false).await;
     assert_eq!(bench.told(), []);
-}
-
-#[tokio::test]
-async fn what_was_ended_here_does_not_come_back_with_the_copy_of_one_that_came_in_between() {
-    let mut bench = Bench::new();
-    let both = [(TASK, PAUSE), (&of_type("pause"), PAUSE)];
-    bench.connect(&both).await;
-    bench
-        .clear_here("task:x", "pause", ConstraintChange::Cleared)
-        .await;
-    bench.receive(&of_type("pause"), &ended().1, false).await;
-    bench.receive(TASK, &over(PAUSE), false).await;
-    bench.told();
-    // Two came, who still found it on the topic of the scope.
-    for _ in 0..2 {
-        bench.receive(&of_type("pause"), &kept(PAUSE), false).await;
-        assert_eq!(bench.told(), [(of_type("pause"), over(PAUSE))]);
-        bench.receive(&of_type("pause"), &over(PAUSE), false).await;
-        assert!(bench.fake.constraints().is_empty());
-    }
-    // Another one is no copy of it.
-    let copy = kept(&until(60_000_000));
-    bench.receive(&of_type("pause"), &copy, false).await;
-    assert_eq!(bench.fake.constraints().len(), 1);
-    bench.receive(TASK, "", false).await;
-    bench.told();
-    bench.receive(TASK, PAUSE, false).await;
-    bench.receive(&of_type("pause"), &kept(PAUSE), false).await;
-    assert_eq!(bench.fake.constraints().len(), 1, "somebody pauses again");
 }
 
 #[tokio::test]

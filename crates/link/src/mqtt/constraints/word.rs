@@ -64,6 +64,8 @@ pub(super) struct Words {
     pub(super) of: HashMap<ConstraintKey, Word>,
     notes: Option<Arc<dyn Notes>>,
     noted: String,
+    /// Whether they have become too many to be noted, which was said.
+    is_too_much: bool,
 }
 
 impl Words {
@@ -109,7 +111,16 @@ impl Words {
             .collect();
         lines.sort_unstable();
         let text = lines.concat();
-        if text != self.noted && text.len() <= MAX_BYTES {
+        if text.len() > MAX_BYTES {
+            if !std::mem::replace(&mut self.is_too_much, true) {
+                tracing::warn!(
+                    "more than {MAX_BYTES} bytes of constraints differ from what the broker retains: what has come last is not kept through a restart"
+                );
+            }
+            return;
+        }
+        self.is_too_much = false;
+        if text != self.noted {
             notes.write(&text);
             self.noted = text;
         }
