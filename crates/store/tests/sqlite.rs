@@ -8,7 +8,7 @@ use std::sync::Arc;
 use camshaft_model::port::store::{
     Change, Laps, Outcome, PageRequest, StepEventFilter, Store, StoreError, Transaction, Values,
 };
-use camshaft_model::{Failure, FailureKind};
+use camshaft_model::{Failure, FailureKind, Timestamp};
 use camshaft_store::SqliteStore;
 use camshaft_testkit::store_contract::{Maker, commit};
 use rusqlite::Connection;
@@ -122,6 +122,32 @@ async fn a_database_from_before_workflows_is_brought_up_to_date() {
         .await
         .unwrap();
     assert_eq!(children, [child]);
+}
+
+#[tokio::test]
+async fn a_constraint_of_an_earlier_version_holds_since_it_was_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let earlier = Connection::open(&path).unwrap();
+    for step in [
+        include_str!("../migrations/sqlite/01_first.sql"),
+        include_str!("../migrations/sqlite/02_runs.sql"),
+        include_str!("../migrations/sqlite/03_constraints.sql"),
+    ] {
+        earlier.execute_batch(step).unwrap();
+    }
+    earlier
+        .execute_batch(
+            "PRAGMA user_version = 3;
+             INSERT INTO constraint_in_force VALUES
+                 ('global', 'pause', 'p', '{}', NULL, NULL, NULL, 'api', 1700000000000000, NULL);",
+        )
+        .unwrap();
+    drop(earlier);
+    let kept = open(&path).constraints().await.unwrap();
+    let set_at = Timestamp::from_micros(1_700_000_000_000_000);
+    assert_eq!(kept.len(), 1);
+    assert_eq!((kept[0].constraint.set_at, kept[0].since), (set_at, set_at));
 }
 
 #[tokio::test]

@@ -116,6 +116,24 @@ fn dropped_events_are_recorded_and_never_answered() {
 }
 
 #[test]
+fn what_came_in_the_time_of_a_pause_that_drops_is_dropped_also_after_a_restart() {
+    let site = site_with_rules();
+    let engine = site.up();
+    site.ok(["pause", "rule:t.first", "--events", "--drop"]);
+    site.ok(["pause", "pack:t", "--events"]);
+    let event = go(&site, 1);
+    // The same pause goes on, for another time.
+    site.ok(["pause", "rule:t.first", "--events", "--drop", "--ttl", "1h"]);
+    engine.kill();
+    let mut engine = site.up();
+    site.ok(["resume", "pack:t", "--events"]);
+    engine.wait_for("rule       t.second matched");
+    let skipped = ("t.first".to_owned(), "skipped".to_owned());
+    let requested = ("t.second".to_owned(), "requested".to_owned());
+    assert_eq!(answers(&site, &event), [skipped, requested]);
+}
+
+#[test]
 fn an_expiry_lets_events_be_answered() {
     let site = site_with_rules();
     let mut engine = site.up();

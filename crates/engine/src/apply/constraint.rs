@@ -39,10 +39,14 @@ impl State {
         // Not when somebody asked for it: what was decided until now was decided without it.
         constraint.set_at = context.now;
         let constraint = Arc::new(constraint);
-        let change = Change::PutConstraint(Box::new((*constraint).clone()));
+        (self.constraints).set(constraint.clone(), None, context.now);
+        let found = self.constraints.get(&key);
+        let change = Change::PutConstraint {
+            constraint: Box::new((*constraint).clone()),
+            since: found.map_or(constraint.set_at, |found| found.since),
+        };
         let mut unit = Unit::default();
         unit.change_constraint(change, &constraint, ConstraintChange::Set, context);
-        self.constraints.set(constraint, None, context.now);
         decision.units.push(unit);
         self.constraints_changed(&[key], context, &mut decision);
         Ok(decision)

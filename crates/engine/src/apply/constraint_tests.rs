@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use camshaft_model::port::store::Change;
+use camshaft_model::port::store::{Change, ConstraintRecord};
 use camshaft_model::{
     BlockedBy, Constraint, ConstraintKey, ConstraintType, ExecutionId, Output, Scope, Status,
     StepEventType, Terms, Timestamp, Via,
@@ -345,21 +345,25 @@ impl Naive {
 
 /// The rows of constraints, as the changes of all decisions made them.
 #[derive(Default)]
-struct Rows(BTreeMap<ConstraintKey, (Constraint, Option<Timestamp>)>);
+struct Rows(BTreeMap<ConstraintKey, ConstraintRecord>);
 
 impl Rows {
     fn store(&mut self, decision: &Decision) {
         for change in decision.units.iter().flat_map(|unit| &unit.changes) {
             match change {
-                Change::PutConstraint(constraint) => {
-                    let due = self.0.get(&constraint.key()).and_then(|(_, due)| *due);
-                    self.0
-                        .insert(constraint.key(), ((**constraint).clone(), due));
+                Change::PutConstraint { constraint, since } => {
+                    let before = self.0.get(&constraint.key());
+                    let record = ConstraintRecord {
+                        constraint: (**constraint).clone(),
+                        since: *since,
+                        rate_at: before.and_then(|before| before.rate_at),
+                    };
+                    self.0.insert(constraint.key(), record);
                 }
                 Change::RemoveConstraint(key) => drop(self.0.remove(key)),
                 Change::PutRateInstant { key, at } => {
-                    if let Some((_, due)) = self.0.get_mut(key) {
-                        *due = Some(*at);
+                    if let Some(record) = self.0.get_mut(key) {
+                        record.rate_at = Some(*at);
                     }
                 }
                 _ => {}
@@ -374,9 +378,8 @@ fn crash(bench: &mut Bench, rows: &Rows) -> Decision {
     // Ids go on, also where the clock was set back.
     std::mem::swap(&mut after.entropy, &mut bench.entropy);
     after.state.epoch = bench.state.epoch + 1;
-    for (constraint, due) in rows.0.values() {
-        let constraint = std::sync::Arc::new(constraint.clone());
-        after.state.constraints.set(constraint, *due, after.now);
+    for record in rows.0.values() {
+        (after.state.constraints).restore(record.clone(), after.now);
     }
     let pack = after.state.catalog.packs["t"].clone();
     after.state.versions.insert("h".into(), pack);
@@ -446,7 +449,7 @@ proptest! {
                     let restarted_at = bench.now;
                     let decision = crash(&mut bench, &rows);
                     for (key, (_, due)) in &mut naive.in_force {
-                        *due = rows.0[key].1.unwrap_or_default();
+                        *due = rows.0[key].rate_at.unwrap_or_default();
                     }
                     naive.settle(restarted_at);
                     let running = std::mem::take(&mut naive.running);

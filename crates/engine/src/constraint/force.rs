@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use camshaft_model::port::store::ConstraintRecord;
 use camshaft_model::{
     Constraint, ConstraintKey, ConstraintType, HeldBy, ScopeKind, ScopeMatcher, Terms, Timestamp,
 };
@@ -120,6 +121,15 @@ impl Constraints {
         };
         self.in_force.insert(key, in_force);
         before
+    }
+
+    /// Puts a constraint in force that an earlier engine left.
+    pub(crate) fn restore(&mut self, record: ConstraintRecord, now: Timestamp) {
+        let key = record.constraint.key();
+        self.set(Arc::new(record.constraint), record.rate_at, now);
+        if let Some(found) = self.in_force.get_mut(&key) {
+            found.since = record.since;
+        }
     }
 
     fn next_number(&mut self) -> NonZeroU32 {

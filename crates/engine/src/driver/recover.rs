@@ -44,8 +44,8 @@ impl Core {
             state.reindex();
         });
         let now = self.clock().now();
-        for (constraint, due) in self.store().constraints().await? {
-            self.alter(|state| state.constraints.set(Arc::new(constraint), due, now));
+        for record in self.store().constraints().await? {
+            self.alter(|state| state.constraints.restore(record, now));
         }
         // What is over by now is over before anything is decided.
         self.apply(State::end_expired);

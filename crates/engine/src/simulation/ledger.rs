@@ -253,7 +253,7 @@ impl Ledger {
             | Change::RemovePack(_)
             | Change::HoldEvent { .. }
             | Change::ReleaseEvent(_)
-            | Change::PutConstraint(_)
+            | Change::PutConstraint { .. }
             | Change::RemoveConstraint(_)
             | Change::PutRateInstant { .. }
             | Change::SetRuleEnabled { .. } => {}

@@ -83,7 +83,12 @@ pub enum Change {
     /// Forgets that an event is held.
     ReleaseEvent(EventId),
     /// Records a constraint; one of the same key is replaced, and the instant of its rate kept.
-    PutConstraint(Box<Constraint>),
+    PutConstraint {
+        /// The constraint.
+        constraint: Box<Constraint>,
+        /// Since when there is one that says this, without a break.
+        since: Timestamp,
+    },
     /// Forgets a constraint.
     RemoveConstraint(ConstraintKey),
     /// Records from when on a limit of a rate allows its next start, if there were no burst.
@@ -227,6 +232,17 @@ pub struct PackRecord {
     pub dir: String,
     /// When it was made current.
     pub applied_at: Timestamp,
+}
+
+/// A constraint, as it is recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConstraintRecord {
+    /// The constraint.
+    pub constraint: Constraint,
+    /// Since when there is one that says this, without a break.
+    pub since: Timestamp,
+    /// Of a limit of a rate: the instant that was last recorded.
+    pub rate_at: Option<Timestamp>,
 }
 
 /// Whether a read takes in results and parameters.
@@ -459,9 +475,8 @@ pub trait Store: Send + Sync {
     /// A version of a pack by its hash, current or not.
     async fn pack_version(&self, hash: String) -> Result<Option<PackRecord>, StoreError>;
 
-    /// Every constraint that is recorded, also such as have expired, and for limits of a rate the instant
-    /// that was last recorded.
-    async fn constraints(&self) -> Result<Vec<(Constraint, Option<Timestamp>)>, StoreError>;
+    /// Every constraint that is recorded, also such as have expired.
+    async fn constraints(&self) -> Result<Vec<ConstraintRecord>, StoreError>;
 
     /// Every event that is held, oldest first, with the rules that have not answered it; `None` if nobody
     /// has been asked.

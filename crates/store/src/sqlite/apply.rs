@@ -140,7 +140,9 @@ impl Applier {
                 held_event::put(connection, *event, rules.as_ref())?;
             }
             Change::ReleaseEvent(event) => held_event::remove(connection, *event)?,
-            Change::PutConstraint(constraint) => constraint::put(connection, constraint)?,
+            Change::PutConstraint { constraint, since } => {
+                constraint::put(connection, constraint, *since)?;
+            }
             Change::RemoveConstraint(key) => constraint::remove(connection, key)?,
             Change::PutHeldBy { execution, held_by } => {
                 execution::put_held_by(connection, *execution, held_by)?;

@@ -2,21 +2,27 @@
 //!
 //! A row that cannot be read is an error: a pause must not end because nobody understands it.
 
+use camshaft_model::port::store::ConstraintRecord;
 use camshaft_model::{Constraint, ConstraintKey, Scope, Terms, Timestamp, Via};
 use rusqlite::{Connection, Result, Row, params};
 
 use super::codec;
 
 /// Records a constraint in place of the one of the same key, whose rate goes on from where it is.
-pub(super) fn put(connection: &Connection, constraint: &Constraint) -> Result<()> {
+pub(super) fn put(
+    connection: &Connection,
+    constraint: &Constraint,
+    since: Timestamp,
+) -> Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO constraint_in_force
-                 (scope, type, id, params, expires_at, reason, owner, via, set_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+                 (scope, type, id, params, expires_at, reason, owner, via, set_at, since)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
              ON CONFLICT (scope, type) DO UPDATE SET id = excluded.id, params = excluded.params,
                  expires_at = excluded.expires_at, reason = excluded.reason,
-                 owner = excluded.owner, via = excluded.via, set_at = excluded.set_at",
+                 owner = excluded.owner, via = excluded.via, set_at = excluded.set_at,
+                 since = excluded.since",
         )?
         .execute(params![
             constraint.scope.to_string(),
@@ -28,6 +34,7 @@ pub(super) fn put(connection: &Connection, constraint: &Constraint) -> Result<()
             constraint.owner,
             via(constraint.via),
             constraint.set_at.as_micros(),
+            since.as_micros(),
         ])
         .map(drop)
 }
@@ -58,18 +65,19 @@ pub(super) fn put_rate_instant(
         .map(drop)
 }
 
-/// Every constraint, with the instant of its rate.
-pub(super) fn all(connection: &Connection) -> Result<Vec<(Constraint, Option<Timestamp>)>> {
+/// Every constraint.
+pub(super) fn all(connection: &Connection) -> Result<Vec<ConstraintRecord>> {
     connection
         .prepare_cached(
-            "SELECT scope, type, id, params, expires_at, reason, owner, via, set_at, rate_at
+            "SELECT scope, type, id, params, expires_at, reason, owner, via, set_at, rate_at,
+                 since
              FROM constraint_in_force ORDER BY scope, type",
         )?
         .query_map([], read)?
         .collect()
 }
 
-fn read(row: &Row<'_>) -> Result<(Constraint, Option<Timestamp>)> {
+fn read(row: &Row<'_>) -> Result<ConstraintRecord> {
     let scope: String = row.get(0)?;
     let scope: Scope = scope.parse().map_err(|e| codec::unreadable(0, e))?;
     let kind: String = row.get(1)?;
@@ -92,7 +100,11 @@ fn read(row: &Row<'_>) -> Result<(Constraint, Option<Timestamp>)> {
         via: if via == "mqtt" { Via::Mqtt } else { Via::Api },
         set_at: codec::read_time(row, 8)?,
     };
-    Ok((constraint, instant(9)?))
+    Ok(ConstraintRecord {
+        since: instant(10)?.unwrap_or(constraint.set_at),
+        rate_at: instant(9)?,
+        constraint,
+    })
 }
 
 const fn via(via: Via) -> &'static str {

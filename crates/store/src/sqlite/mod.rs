@@ -35,13 +35,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use camshaft_model::port::store::{
-    Commits, EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter, Laps, OnCommit,
-    PackRecord, PageRequest, StepEventFilter, Store, StoreError, Transaction, Values, Violation,
+    Commits, ConstraintRecord, EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter,
+    Laps, OnCommit, PackRecord, PageRequest, StepEventFilter, Store, StoreError, Transaction,
+    Values, Violation,
 };
 use camshaft_model::run::CachedResult;
 use camshaft_model::{
-    Attempt, Constraint, Enforcement, Event, EventId, Execution, ExecutionId, Inquiry, InquiryId,
-    Ref, RunRecord, Status, StepEvent, TaskRecord, TaskRef, Timestamp,
+    Attempt, Enforcement, Event, EventId, Execution, ExecutionId, Inquiry, InquiryId, Ref,
+    RunRecord, Status, StepEvent, TaskRecord, TaskRef, Timestamp,
 };
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
@@ -73,6 +74,9 @@ const STEPS: &[M<'static>] = &[
     M::up(include_str!("../../migrations/sqlite/04_cache_keys.sql")),
     M::up(include_str!("../../migrations/sqlite/05_held_events.sql")),
     M::up(include_str!("../../migrations/sqlite/06_item_errors.sql")),
+    M::up(include_str!(
+        "../../migrations/sqlite/07_constraint_since.sql"
+    )),
 ];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 
@@ -409,7 +413,7 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn constraints(&self) -> Result<Vec<(Constraint, Option<Timestamp>)>, StoreError> {
+    async fn constraints(&self) -> Result<Vec<ConstraintRecord>, StoreError> {
         self.readers.read(constraint::all).await
     }
 

@@ -127,7 +127,7 @@ fn parts(change: &Change) -> [Option<Part<'_>>; 2] {
         | Change::RemovePack(_)
         | Change::HoldEvent { .. }
         | Change::ReleaseEvent(_)
-        | Change::PutConstraint(_)
+        | Change::PutConstraint { .. }
         | Change::RemoveConstraint(_)
         | Change::PutRateInstant { .. }
         | Change::PutHeldBy { .. }

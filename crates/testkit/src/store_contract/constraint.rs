@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use camshaft_model::port::store::Change;
+use camshaft_model::port::store::{Change, ConstraintRecord};
 use camshaft_model::{
     BlockedBy, Constraint, ConstraintType, HeldBy, Status, Terms, Timestamp, Via,
 };
@@ -42,20 +42,30 @@ pub async fn constraints_are_replaced_by_key_and_keep_the_instant_of_their_rate(
         ..rate("5/s")
     };
     let at = Timestamp::from_micros(1_795_224_509_590_123);
+    let put = |constraint: &Constraint, since| Change::PutConstraint {
+        constraint: Box::new(constraint.clone()),
+        since,
+    };
+    let recorded = |constraint, since, rate_at| ConstraintRecord {
+        constraint,
+        since,
+        rate_at,
+    };
     let (pause_key, key) = (pause.key(), slow.key());
     let instant = |key| Change::PutRateInstant { key, at };
     let changes = vec![
-        Change::PutConstraint(Box::new(pause.clone())),
-        Change::PutConstraint(Box::new(slow)),
+        put(&pause, pause.set_at),
+        put(&slow, slow.set_at),
         instant(key.clone()),
-        Change::PutConstraint(Box::new(fast.clone())),
+        put(&fast, at),
     ];
     apply(&*store, changes).await;
     drop(store);
 
     let store = home.open();
     let kept = store.constraints().await.unwrap();
-    assert_eq!(kept, [(pause, None), (fast, Some(at))]);
+    let pause = recorded(pause.clone(), pause.set_at, None);
+    assert_eq!(kept, [pause, recorded(fast, at, Some(at))]);
 
     let forget = |key| Change::RemoveConstraint(key);
     // The instant of a constraint that is gone goes nowhere.

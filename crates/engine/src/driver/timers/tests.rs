@@ -9,14 +9,14 @@ use camshaft_model::definition::TriggerKind;
 use camshaft_model::port::clock::Clock;
 use camshaft_model::port::sensor::{Accepted, Intake, IntakeError, SensorHost, SensorSpec};
 use camshaft_model::port::store::{
-    Change, EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter, Laps, OnCommit,
-    Outcome, PackRecord, PageRequest, StepEventFilter, Store, StoreError, Transaction, Values,
-    Violation,
+    Change, ConstraintRecord, EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter, Laps,
+    OnCommit, Outcome, PackRecord, PageRequest, StepEventFilter, Store, StoreError, Transaction,
+    Values, Violation,
 };
 use camshaft_model::run::CachedResult;
 use camshaft_model::{
-    Attempt, Constraint, Enforcement, Event, EventDraft, EventId, Execution, ExecutionId, Ref,
-    Status, StepEvent, Timestamp,
+    Attempt, Enforcement, Event, EventDraft, EventId, Execution, ExecutionId, Ref, Status,
+    StepEvent, Timestamp,
 };
 use camshaft_model::{Inquiry, InquiryId, RunRecord, TaskRecord, TaskRef};
 use camshaft_testkit::ManualClock;
@@ -231,7 +231,7 @@ impl Store for World {
     async fn pack_version(&self, _: String) -> Result<Option<PackRecord>, StoreError> {
         unreachable!()
     }
-    async fn constraints(&self) -> Result<Vec<(Constraint, Option<Timestamp>)>, StoreError> {
+    async fn constraints(&self) -> Result<Vec<ConstraintRecord>, StoreError> {
         Ok(Vec::new())
     }
     async fn held_events(&self) -> Result<Vec<(Event, Option<Vec<Ref>>)>, StoreError> {
