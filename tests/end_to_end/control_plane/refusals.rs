@@ -22,11 +22,11 @@ fn what_makes_no_sense_ends_with_two() {
         (&["set-limit", "--concurrency", "1"], "--scope"),
         (
             &["set-limit", "--scope", "task:a", "--concurrency", "-1"],
-            "-1 is not in 0..=1000000",
+            "'-1' is not a whole number from 0 to 1000000: write one such as 3",
         ),
         (
             &["set-limit", "--scope", "task:a", "--concurrency", "1.5"],
-            "invalid digit",
+            "'1.5' is not a whole number from 0 to 1000000",
         ),
         (
             &["set-limit", "--scope", "task:a", "--rate", "0/s"],
@@ -54,7 +54,7 @@ fn what_makes_no_sense_ends_with_two() {
                 "--burst",
                 "0",
             ],
-            "0 is not in 1..=",
+            "'0' is not a whole number from 1 to",
         ),
         (&["constraint", "clear", "task:a"], "required"),
         (

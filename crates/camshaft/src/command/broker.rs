@@ -11,6 +11,7 @@ use camshaft_model::ErrorCode;
 use clap::Args;
 
 use crate::clock::SystemEntropy;
+use crate::command::number::whole;
 use crate::config::{PREFIX_RULE, is_prefix};
 use crate::exit::CliError;
 
@@ -27,7 +28,7 @@ pub(in crate::command) struct BrokerOptions {
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
     /// Its port [default: 1883, with TLS 8883]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", allow_negative_numbers = true, value_parser = whole::<u16>(1..=65_535, 1883))]
     port: Option<u16>,
     /// The name to log in with
     #[arg(long, value_name = "NAME", requires = "password_file")]

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use camshaft_model::Timestamp;
 use camshaft_model::duration::{self, DurationError};
 use clap::Args;
 use serde_json::Value;
 
 use super::local::{Guest, GuestOptions, Local};
+use super::number::{COUNT, whole};
 use crate::client::Client;
 use crate::exit::CliError;
 use crate::render::table::{self, Column};
@@ -110,7 +112,7 @@ pub(crate) fn items(page: &Value) -> &[Value] {
 #[derive(Debug, Args)]
 pub(crate) struct Page {
     /// At most so many
-    #[arg(long, default_value_t = 50, value_name = "N")]
+    #[arg(long, default_value_t = 50, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u32>(COUNT, 100))]
     pub(crate) limit: u32,
     /// Go on after the page that ended with this cursor
     #[arg(long, value_name = "CURSOR")]
@@ -146,6 +148,20 @@ impl Query {
         self.with("limit", Some(page.limit))
             .with("cursor", page.cursor.as_ref())
     }
+}
+
+/// Why a text is not an instant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not an instant: write one such as 2026-11-21T12:00:00Z")]
+pub(crate) struct InstantError(String);
+
+/// Reads an instant of a flag.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn instant(text: &str) -> Result<Timestamp, InstantError> {
+    text.parse()
+        .map_err(|_| InstantError(text.chars().take(64).collect()))
 }
 
 /// Reads a duration of a flag.

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::Context;
 use super::context::{Query, items};
+use super::number::{COUNT, whole};
 use super::watch::stream::Lines;
 use crate::exit::CliError;
 use crate::render::{Format, json, step, text_at};
@@ -46,10 +47,10 @@ pub struct Events {
     #[arg(long, value_name = "NAME")]
     step: Option<String>,
     /// After the event with this number
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_negative_numbers = true, value_parser = whole::<i64>(0..=i64::MAX, 1000))]
     after: Option<i64>,
     /// At most so many, without --follow
-    #[arg(long, default_value_t = 1000, value_name = "N")]
+    #[arg(long, default_value_t = 1000, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u32>(COUNT, 100))]
     limit: u32,
 }
 

@@ -23,6 +23,7 @@ mod input;
 pub mod inquiry;
 pub mod local;
 pub mod logs;
+mod number;
 pub mod observe;
 pub mod pack;
 pub mod pause;

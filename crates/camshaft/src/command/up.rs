@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::context::duration;
+use super::number::whole;
+use crate::config::MAX_SLOTS;
 
 /// Start the engine here: sensors, rules, worker and API in one process
 #[derive(Debug, Args)]
@@ -29,7 +31,8 @@ pub struct Up {
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
     /// How many attempts run at once [default: twice the processors]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true,
+        value_parser = whole::<u32>(1..=i64::from(MAX_SLOTS), 8))]
     slots: Option<u32>,
     /// How long running attempts get when the engine stops [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use camshaft_model::definition::decode::Cursor;
 
-use super::{Config, LogFormat, LogLevel, mqtt, otlp, secret, token};
+use super::{Config, LogFormat, LogLevel, MAX_SLOTS, mqtt, otlp, secret, token};
 
-const MAX_SLOTS: u32 = 4_096;
 const MAX_RESOURCE: u32 = 1_000_000;
 const MAX_DEPTH: u32 = 10_000;
 const MAX_ACTIONS: usize = 10_000;

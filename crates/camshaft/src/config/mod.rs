@@ -29,6 +29,8 @@ use camshaft_model::definition::{Problem, Problems, document};
 
 /// The file that is read if none is named.
 pub const DEFAULT_FILE: &str = "camshaft.yaml";
+/// The most attempts that a worker runs at once.
+pub(crate) const MAX_SLOTS: u32 = 4_096;
 
 /// Every key, as docs/configuration.md lists them. `*` stands for a name of the person's own.
 pub const KEYS: &[&str] = &[

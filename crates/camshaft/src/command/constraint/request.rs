@@ -16,6 +16,7 @@ use super::via::Via;
 use crate::clock::SystemClock;
 use crate::command::Context;
 use crate::command::context::Query;
+use crate::command::number::whole;
 use crate::exit::CliError;
 use crate::render::{Format, constraint, text_at};
 
@@ -54,14 +55,14 @@ pub(in crate::command) struct Terming {
 pub(in crate::command) struct Limits {
     /// At most N attempts at once; 0 holds everything
     #[arg(long, value_name = "N", allow_negative_numbers = true,
-        value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_CONCURRENCY)))]
+        value_parser = whole::<u32>(0..=i64::from(MAX_CONCURRENCY), 3))]
     concurrency: Option<u32>,
     /// At most so many starts per unit, spread evenly: 5/s, 10/m, 300/h, 1/d
     #[arg(long, value_name = "RATE", allow_hyphen_values = true)]
     rate: Option<Rate>,
     /// So many starts at once after a rest [default: 1 below one a second, else those of a second]
     #[arg(long, value_name = "N", requires = "rate", allow_negative_numbers = true,
-        value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BURST)))]
+        value_parser = whole::<u32>(1..=i64::from(MAX_BURST), 5))]
     burst: Option<u32>,
 }
 

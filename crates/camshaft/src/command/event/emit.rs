@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::command::Context;
+use crate::command::context::instant;
 use crate::command::input;
 use crate::exit::CliError;
 use crate::render::table::pairs;
@@ -32,7 +33,7 @@ pub struct Emit {
     #[arg(long, value_name = "KEY")]
     dedup_key: Option<String>,
     /// When it happened, if not now
-    #[arg(long, value_name = "INSTANT")]
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
     occurred_at: Option<Timestamp>,
 }
 

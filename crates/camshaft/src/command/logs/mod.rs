@@ -13,6 +13,7 @@ use camshaft_model::{ErrorCode, Execution, ExecutionId};
 use clap::{Args, ValueEnum};
 
 use super::Context;
+use super::number::{COUNT, whole};
 use crate::exit::CliError;
 use retry::Patience;
 use steps::Steps;
@@ -45,7 +46,7 @@ pub struct Logs {
     #[arg(long, value_enum, default_value_t, value_name = "STREAM")]
     stream: Streams,
     /// Of this attempt, from 1 [default: the latest]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u32>(COUNT, 2))]
     attempt: Option<u32>,
 }
 

@@ -10,8 +10,9 @@ use serde_json::{Map, Value};
 
 use super::wait::{Whose, stay};
 use crate::command::Context;
-use crate::command::context::duration;
+use crate::command::context::{duration, instant};
 use crate::command::local::Guest;
+use crate::command::number::whole;
 use crate::exit::CliError;
 use crate::render::{Format, execution, text_at};
 
@@ -28,10 +29,10 @@ pub(in crate::command) struct Options {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(in crate::command) timeout: Option<Duration>,
     /// From -100 to 100; higher goes first
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-100..=100))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<i32>(-100..=100, 10))]
     pub(super) priority: Option<i32>,
     /// Do not start before this instant
-    #[arg(long, value_name = "INSTANT")]
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
     not_before: Option<Timestamp>,
     /// Requests with the same key make one execution
     #[arg(long, value_name = "KEY")]
