@@ -39,18 +39,26 @@ impl Engine {
             .await
             .map_err(unavailable)?;
         let now = self.core.clock().now();
-        let mut rules: Vec<RuleTrial> = self.core.read(|state| {
+        let rules: Vec<RuleTrial> = self.core.read(|state| {
             let on_trigger = state
                 .catalog
                 .rules()
                 .filter(|rule| rule.trigger == event.draft.trigger);
-            on_trigger
-                .filter_map(|rule| state.trial(&rule.reference, &event, now))
-                .collect()
+            let trials = on_trigger.filter_map(|rule| {
+                let mut trial = state.trial(&rule.reference, &event, now)?;
+                trial.enforcement = enforcements.iter().find(|e| e.rule == trial.rule).cloned();
+                if trial.matched && trial.enforcement.is_none() {
+                    let (action, asked) = (&rule.action, state.is_yet_to_be_asked(&trial.rule, id));
+                    trial.verdict = if asked {
+                        format!("it matches and will request {action} when it is asked")
+                    } else {
+                        format!("it would match and request {action}, but no answer of it to this event is recorded")
+                    };
+                }
+                Some(trial)
+            });
+            trials.collect()
         });
-        for trial in &mut rules {
-            trial.enforcement = enforcements.iter().find(|e| e.rule == trial.rule).cloned();
-        }
         let fired = enforcements.len();
         let summary = match (rules.len(), fired) {
             (0, 0) => format!("No rule is on trigger '{}'.", event.draft.trigger),

@@ -214,26 +214,35 @@ pub struct HeldBy {
     pub next_at: Option<Timestamp>,
 }
 
+impl HeldBy {
+    /// The same sentence as that of [`Display`](fmt::Display), of something that is named in it: `it` there.
+    pub fn holding(&self, what: &str) -> impl fmt::Display {
+        fmt::from_fn(move |f| {
+            write!(
+                f,
+                "Constraint '{}' on {} holds {what}: {}",
+                self.id, self.key.scope, self.terms
+            )?;
+            if let Some(owner) = &self.owner {
+                write!(f, ", set by {owner}")?;
+            }
+            if let Some(reason) = &self.reason {
+                write!(f, " ({reason})")?;
+            }
+            if let Some(at) = self.next_at {
+                write!(f, ", next start at {at}")?;
+            }
+            if let Some(at) = self.expires_at {
+                write!(f, ", expires at {at}")?;
+            }
+            Ok(())
+        })
+    }
+}
+
 impl fmt::Display for HeldBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Constraint '{}' on {} holds it: {}",
-            self.id, self.key.scope, self.terms
-        )?;
-        if let Some(owner) = &self.owner {
-            write!(f, ", set by {owner}")?;
-        }
-        if let Some(reason) = &self.reason {
-            write!(f, " ({reason})")?;
-        }
-        if let Some(at) = self.next_at {
-            write!(f, ", next start at {at}")?;
-        }
-        if let Some(at) = self.expires_at {
-            write!(f, ", expires at {at}")?;
-        }
-        Ok(())
+        self.holding("it").fmt(f)
     }
 }
 

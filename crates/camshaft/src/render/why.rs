@@ -57,24 +57,30 @@ pub fn execution(explanation: &Value, now: Timestamp) -> String {
         .get("blockers")
         .and_then(Value::as_array)
         .map_or(&[][..], Vec::as_slice);
-    if !blockers.is_empty() {
+    // The summary tells of the only one already; what else there is to it follows that.
+    let is_told = matches!(blockers, [only] if at("/summary").contains(&text_at(only, "/text")));
+    if !blockers.is_empty() && !is_told {
         text.push_str("\nWaits for\n");
     }
+    let indent = if is_told { "  " } else { "    " };
     // A run waits for executions of its own, which hold nothing that others want.
     let whose = match at("/status").as_str() {
         "waiting" | "canceling" => "execution",
         _ => "held by",
     };
     for blocker in blockers {
-        let _ = writeln!(text, "  - {}", text_at(blocker, "/text"));
+        if !is_told {
+            let _ = writeln!(text, "  - {}", text_at(blocker, "/text"));
+        }
         if blocker.get("until").is_some_and(|until| !until.is_null()) {
             let left = match span_to(blocker, "/until", now) {
                 Some(left) => format!(" (in {left})"),
                 None => String::new(),
             };
-            let _ = writeln!(text, "    until {}{left}", instant_at(blocker, "/until"));
+            let until = instant_at(blocker, "/until");
+            let _ = writeln!(text, "{indent}until {until}{left}");
         }
-        holders(&mut text, blocker, whose);
+        holders(&mut text, blocker, indent, whose);
     }
     match explanation.get("ahead").and_then(Value::as_u64) {
         Some(ahead) if ahead > 0 && !blockers.is_empty() => {
@@ -95,19 +101,19 @@ pub fn execution(explanation: &Value, now: Timestamp) -> String {
     escape::lines(&text).into_owned()
 }
 
-fn holders(text: &mut String, blocker: &Value, whose: &str) {
+fn holders(text: &mut String, blocker: &Value, indent: &str, whose: &str) {
     let holders = blocker
         .get("holders")
         .and_then(Value::as_array)
         .map_or(&[][..], Vec::as_slice);
     for holder in holders.iter().take(MAX_HOLDERS) {
-        let _ = writeln!(text, "    {whose} {}", plain(holder));
+        let _ = writeln!(text, "{indent}{whose} {}", plain(holder));
     }
     let count = blocker.get("holder_count").and_then(Value::as_u64);
     let count = count.unwrap_or(holders.len() as u64);
     let more = count.saturating_sub(MAX_HOLDERS as u64);
     if more > 0 {
-        let _ = writeln!(text, "    and {more} more");
+        let _ = writeln!(text, "{indent}and {more} more");
     }
 }
 
@@ -248,6 +254,28 @@ mod tests {
         History
           requested by rule demo.x on evt_01
           attempt 1 failed: [red]\u{1b}
+        ");
+    }
+
+    #[test]
+    fn the_only_thing_that_an_execution_waits_for_is_told_once() {
+        let held = "Constraint 'pause-task:load' on task:load holds task 'load': pause";
+        let explanation = json!({
+            "execution": "exec_01", "action": "demo.flow", "status": "waiting",
+            "summary": format!("It holds no slot and waits: {held}."),
+            "blockers": [{"text": held, "holders": ["exec_02"], "holder_count": 1, "until": "2026-11-21T01:28:29Z"}],
+            "ahead": 0,
+            "history": ["requested by a person or program"]
+        });
+        let now = "2026-11-21T01:23:29Z".parse().unwrap();
+        insta::assert_snapshot!(execution(&explanation, now), @r"
+        exec_01  demo.flow  waiting
+        It holds no slot and waits: Constraint 'pause-task:load' on task:load holds task 'load': pause.
+          until 2026-11-21T01:28:29.000Z (in 5m)
+          execution exec_02
+
+        History
+          requested by a person or program
         ");
     }
 

@@ -69,7 +69,7 @@ fn a_fan_out_that_a_constraint_holds_names_it() {
     let held = bench.only(run);
     assert!(
         held.text.starts_with(
-            "task 'each' has done 3 of 10 items, and the rest is held: Constraint 'pause-task:each'"
+            "task 'each' has done 3 of 10 items. Constraint 'pause-task:each' on task:each holds the rest: pause, expires at "
         ),
         "{}",
         held.text
@@ -96,7 +96,7 @@ fn a_task_that_waits_for_a_slot_or_a_constraint_says_so() {
     let held = bench.waits_for(run).remove(1);
     assert!(
         held.text
-            .starts_with("task 'b' is held: Constraint 'pause-task:b'"),
+            .starts_with("Constraint 'pause-task:b' on task:b holds task 'b': pause, expires at "),
         "{}",
         held.text
     );

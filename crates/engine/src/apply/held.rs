@@ -319,6 +319,15 @@ impl State {
             .sum()
     }
 
+    /// Whether a rule that an event may match is yet to be asked, because the event is held.
+    pub(crate) fn is_yet_to_be_asked(&self, rule: &Ref, id: EventId) -> bool {
+        let held = self.held_events.events.get(&id);
+        held.is_some_and(|held| {
+            let rules = held.kind.rules.as_ref();
+            rules.is_none_or(|rules| rules.contains(rule))
+        })
+    }
+
     /// What holds an event or the answers of some rules to it, in a sentence.
     pub(crate) fn why_event_held(&self, id: EventId, now: Timestamp) -> Option<String> {
         let held = self.held_events.events.get(&id)?;
@@ -327,19 +336,17 @@ impl State {
             rules.find_map(|rule| self.paused_rule(rule, now))
         };
         let pause = self.paused_event(&held.kind.trigger, now).or_else(by_rule);
-        let who = match &held.kind.rules {
-            None => "no rule is".to_owned(),
+        let who = match held.kind.rules.as_deref() {
+            None => "No rule has been asked yet".to_owned(),
+            Some([only]) => format!("{only} has not been asked yet"),
             Some(rules) => {
                 let rules: Vec<&str> = rules.iter().map(Ref::as_str).collect();
-                format!("{} not", rules.join(", "))
+                format!("{} have not been asked yet", rules.join(", "))
             }
         };
         Some(match pause {
-            Some(pause) => format!(
-                "It is held, and {who} asked before that ends: {}.",
-                pause.held_by(None)
-            ),
-            None => format!("It was held, and {who} asked before the events that came before it."),
+            Some(pause) => format!("{who}: {}.", pause.held_by(None).holding("the event")),
+            None => format!("{who}: events that came before this one go first."),
         })
     }
 

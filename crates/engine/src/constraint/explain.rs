@@ -167,11 +167,11 @@ impl State {
         let held = self.task_held(active, now, |_| true);
         let text = match (&held, &active.work) {
             (None, _) => progress,
-            (Some(held @ BlockedBy::Constraint(_)), ActiveWork::Child(_)) => {
-                format!("task '{name}' is held: {held}")
+            (Some(BlockedBy::Constraint(held)), ActiveWork::Child(_)) => {
+                held.holding(&format!("task '{name}'")).to_string()
             }
-            (Some(held @ BlockedBy::Constraint(_)), _) => {
-                format!("{progress}, and the rest is held: {held}")
+            (Some(BlockedBy::Constraint(held)), _) => {
+                format!("{progress}. {}", held.holding("the rest"))
             }
             (Some(held), _) => format!("{progress}: {held}"),
         };
