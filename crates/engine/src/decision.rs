@@ -168,6 +168,31 @@ impl Decision {
         self.units.extend(joined);
     }
 
+    /// Records where a start in the unit at a place has moved limits of a rate. What is stored last is what a
+    /// restart finds, so the units after it, whose starts came before this one, say the same: without it, if
+    /// it is refused, they are one start too strict until the next one.
+    pub(crate) fn record_rates(&mut self, place: usize, moved: Vec<RateMoved>) {
+        let (until, after) = self.units.split_at_mut(place + 1);
+        for RateMoved { key, at, .. } in &moved {
+            let later = after.iter_mut().flat_map(|unit| &mut unit.changes);
+            for change in later {
+                if let Change::PutRateInstant { key: same, at: put } = change
+                    && same == key
+                {
+                    *put = *at;
+                }
+            }
+        }
+        if let Some(unit) = until.last_mut() {
+            let put = moved.iter().map(|moved| Change::PutRateInstant {
+                key: moved.key.clone(),
+                at: moved.at,
+            });
+            unit.changes.extend(put);
+            unit.rates.extend(moved);
+        }
+    }
+
     /// The place of that unit.
     pub(crate) fn place_of_fresh(&self, id: ExecutionId) -> Option<usize> {
         self.units.iter().position(|unit| unit.fresh.contains(&id))

@@ -288,25 +288,16 @@ impl State {
         let job = Effect::Start(Box::new(self.job(live)));
         let candidate = live.candidate.clone();
         let moved = self.constraints.started(&candidate, context.now);
-        let unit = match decision.unit_with_fresh(id) {
-            Some(unit) => unit,
-            None => {
-                let mut unit = Unit::moving(transition);
-                unit.tell(live);
-                decision.units.push(unit);
-                let last = decision.units.len() - 1;
-                &mut decision.units[last]
-            }
-        };
-        for moved in &moved {
-            unit.changes.push(Change::PutRateInstant {
-                key: moved.key.clone(),
-                at: moved.at,
-            });
-        }
-        unit.rates.extend(moved);
+        let place = decision.place_of_fresh(id).unwrap_or_else(|| {
+            let mut unit = Unit::moving(transition);
+            unit.tell(live);
+            decision.units.push(unit);
+            decision.units.len() - 1
+        });
+        let unit = &mut decision.units[place];
         unit.steps.push(started);
         unit.effects.push(job);
+        decision.record_rates(place, moved);
     }
 
     fn step_started(&self, live: &Live, context: &Context<'_>) -> StepEventDraft {

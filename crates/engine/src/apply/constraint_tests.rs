@@ -11,7 +11,7 @@ use camshaft_model::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::tests::{Bench, action, started};
+use super::tests::{Bench, action, poked, rule, started};
 use crate::constraint::Hold;
 use crate::decision::Decision;
 
@@ -397,6 +397,25 @@ fn crash(bench: &mut Bench, rows: &Rows) -> Decision {
     after.state.capacity.slots = SLOTS;
     *bench = after;
     bench.apply(|state, context| state.sweep(context))
+}
+
+/// What waited starts before what is new in the decision, and its unit is stored after it.
+#[test]
+fn the_instant_of_a_rate_that_is_stored_last_is_the_latest() {
+    let on_poke = rule("on_poke", "t.poked", "allow");
+    let mut bench = Bench::new(4, vec![action("work")], vec![on_poke]);
+    let mut rows = Rows::default();
+    rows.store(&bench.set("global", "rate_limit", &json!({"rate": "1/m", "burst": 2})));
+    let waits: Vec<_> = (0..3).map(|_| bench.request("work").1).collect();
+    bench.now = bench.now + Duration::from_secs(600);
+    let poked = bench.emit(poked(None)).unwrap();
+    rows.store(&poked.decision);
+    let begun = started(&poked.decision);
+    assert_eq!(begun.len(), 2);
+    assert!(begun.contains(&waits[2]) && begun.contains(&poked.executions[0]));
+    let kept = rows.0.values().map(|(_, at)| *at);
+    let latest = Some(bench.now + Duration::from_secs(120));
+    assert_eq!(kept.collect::<Vec<_>>(), [latest]);
 }
 
 proptest! {
