@@ -43,12 +43,14 @@ pub(crate) enum PutOff {
     Execution(ExecutionId),
     /// It is reminded of something.
     Alarm(Timestamp, Alarm),
+    /// Events that are held go on: the answer to the next one depends on it.
+    HeldEvents(ExecutionId),
 }
 
 impl PutOff {
     const fn of(&self) -> ExecutionId {
         match self {
-            Self::Execution(id) => *id,
+            Self::Execution(id) | Self::HeldEvents(id) => *id,
             Self::Alarm(_, alarm) => alarm.run(),
         }
     }

@@ -20,6 +20,7 @@ use crate::constraint::InForce;
 use crate::decision::{Decision, Effect, Unit};
 use crate::schedule::Overlap;
 use crate::state::{Context, State};
+use crate::uncertain::PutOff;
 
 /// At most so many events are held. Whoever brings one more that a pause would hold is told to come again.
 pub(crate) const MAX_HELD_EVENTS: usize = 100_000;
@@ -37,6 +38,8 @@ pub(crate) struct HeldEvents {
     kinds: BTreeMap<Arc<Kind>, BTreeSet<EventId>>,
     /// After which one to look for some that nothing holds any more; `None` if there are none.
     release: Option<Option<EventId>>,
+    /// Whether the next of them is put off until it is known if an execution is recorded.
+    is_put_off: bool,
 }
 
 #[derive(Debug)]
@@ -131,9 +134,16 @@ impl HeldEvents {
         self.release.is_some()
     }
 
+    /// The next one may be looked at again, if it was put off.
+    pub(crate) fn go_on(&mut self) {
+        self.is_put_off = false;
+    }
+
     /// Whether there is something to look at now. What is not stored yet is waited for.
     pub(crate) fn has_next(&self) -> bool {
-        self.is_releasing() && self.next().is_none_or(|(_, held)| held.is_stored)
+        self.is_releasing()
+            && !self.is_put_off
+            && self.next().is_none_or(|(_, held)| held.is_stored)
     }
 
     fn next(&self) -> Option<(&EventId, &Held)> {
@@ -169,7 +179,7 @@ impl State {
             Some(_) => self.hold(event, None, unit),
             // Older ones are still on their way: what was held is answered in order.
             None if self.held_events.is_releasing() => self.hold(event, None, unit),
-            None if self.must_be_stored_first(event) || self.meets_uncertain(event) => {
+            None if self.must_be_stored_first(event) || self.meets_uncertain(event).is_some() => {
                 self.hold(event, None, unit);
                 self.held_events.answer_once_stored(event.id);
             }
@@ -249,6 +259,12 @@ impl State {
                 return;
             };
             let (id, stays) = (*id, self.is_still_held(&held.kind, context.now));
+            let met = (!stays).then(|| self.meets_uncertain(&held.event));
+            if let Some(uncertain) = met.flatten() {
+                self.uncertain.put_off(PutOff::HeldEvents(uncertain));
+                self.held_events.is_put_off = true;
+                return;
+            }
             self.held_events.release = Some(Some(id));
             if stays {
                 continue;

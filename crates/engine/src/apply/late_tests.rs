@@ -640,3 +640,40 @@ fn what_is_put_off_while_its_receipt_comes_goes_on() {
     uncertain.put_off(PutOff::Execution(id(0)));
     assert_eq!(uncertain.next(), Some(PutOff::Execution(id(0))));
 }
+
+/// A world whose rule asks for one execution at a time, and in which the first one has ended.
+fn one_at_a_time() -> World {
+    let on_poke = rule("on_poke", "t.poked", "skip");
+    let mut world = World {
+        bench: Bench::new(2, actions(), vec![on_poke]),
+        ..World::new(false)
+    };
+    world.act(Act::Poke { key: Some(0) });
+    world.settle();
+    world
+}
+
+#[test]
+fn an_occurrence_is_not_skipped_for_an_execution_that_was_never_recorded() {
+    let mut world = one_at_a_time();
+    world.act(Act::Poke { key: Some(0) });
+    world.act(Act::Poke { key: None });
+    world.settle();
+    world.check();
+    assert_eq!(world.ledger.executions.len(), 2);
+}
+
+#[test]
+fn an_event_that_was_held_is_not_skipped_for_one_either() {
+    let mut world = one_at_a_time();
+    world.act(Act::Poke { key: Some(0) });
+    world.bench.pause_events_for("global", false, None);
+    world.act(Act::Poke { key: None });
+    let global = "global".parse().unwrap();
+    world.decide(|state, context| state.clear_constraints(&global, None, context).0);
+    // What the store has refused is not taken back yet.
+    world.catch_up();
+    world.settle();
+    world.check();
+    assert_eq!(world.ledger.executions.len(), 2);
+}

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use camshaft_model::definition::Rule;
 use camshaft_model::{Event, ExecutionId, Ref, Status};
 
 use super::end::EXECUTION_TRIGGER;
 use crate::decision::{Decision, Unit};
+use crate::schedule::Overlap;
 use crate::state::State;
 use crate::uncertain::PutOff;
 
@@ -25,6 +27,7 @@ impl State {
                         self.alarms.insert((at, alarm));
                     }
                 }
+                PutOff::HeldEvents(_) => self.held_events.go_on(),
             }
         }
     }
@@ -45,15 +48,32 @@ impl State {
         trigger.is_ok_and(|trigger| self.awaited.contains_key(&trigger))
     }
 
-    /// Whether an execution that may turn out never to have been recorded waits for an event of this kind.
-    pub(super) fn meets_uncertain(&self, event: &Event) -> bool {
+    /// An execution on which the answer to an event depends, and which may turn out never to have been recorded:
+    /// a run that waits for an event of this kind, or the execution before this one of a rule that does not
+    /// run beside it.
+    pub(super) fn meets_uncertain(&self, event: &Event) -> Option<ExecutionId> {
         if !self.uncertain.has_any() {
-            return false;
+            return None;
         }
         let sensors = self.awaited.get(&event.draft.trigger);
         let sensors = sensors.into_iter().flat_map(BTreeMap::values);
-        let mut waiting = sensors.flat_map(|sensor| &sensor.tasks);
-        waiting.any(|(run, _)| self.uncertain.has(*run))
+        let waiting = sensors.flat_map(|sensor| &sensor.tasks);
+        let mut waiting = waiting.map(|(run, _)| *run);
+        let is_uncertain = |id: &ExecutionId| self.uncertain.has(*id);
+        waiting.find(is_uncertain).or_else(|| {
+            let candidates = self.rules.candidates(&event.draft);
+            let mut before = candidates.flat_map(|compiled| self.in_the_way(compiled.rule()));
+            before.find(is_uncertain)
+        })
+    }
+
+    /// The executions before this one for which a rule would request none, or which it would cancel.
+    fn in_the_way(&self, rule: &Rule) -> impl Iterator<Item = ExecutionId> {
+        let before = match self.overlap(&rule.reference) {
+            Overlap::Skip | Overlap::CancelPrevious => self.one_at_a_time.get(&rule.reference),
+            Overlap::Allow | Overlap::Queue => None,
+        };
+        before.into_iter().flatten().copied()
     }
 
     /// Whether the database may have what is new in a unit already, or not have what moves in it.

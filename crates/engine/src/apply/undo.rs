@@ -13,6 +13,7 @@ impl State {
             self.forget(id);
             self.uncertain.forget(id);
         }
+        self.held_events.go_on();
         for effect in unit.effects {
             match effect {
                 Effect::Held(event) => self.held_events.forget(event),
