@@ -413,7 +413,7 @@ fn the_instant_of_a_rate_that_is_stored_last_is_the_latest() {
     let begun = started(&poked.decision);
     assert_eq!(begun.len(), 2);
     assert!(begun.contains(&waits[2]) && begun.contains(&poked.executions[0]));
-    let kept = rows.0.values().map(|(_, at)| *at);
+    let kept = rows.0.values().map(|record| record.rate_at);
     let latest = Some(bench.now + Duration::from_secs(120));
     assert_eq!(kept.collect::<Vec<_>>(), [latest]);
 }
