@@ -8,4 +8,6 @@
 pub mod bus;
 pub mod mqtt;
 pub mod otlp;
+#[cfg(test)]
+mod samples;
 pub mod tracing_sink;

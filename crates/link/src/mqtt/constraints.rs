@@ -290,7 +290,7 @@ impl Constraints {
             let said = message::read_said(&payload, self.clock.now());
             let said = match (said.map_err(|error| error.to_string())?, about.kind) {
                 // Only the topic of a type tells what engines do.
-                (Said::Kept { constraint, .. }, None) => Said::Wanted(constraint),
+                (Said::Kept(constraint), None) => Said::Wanted(constraint),
                 (Said::Ended { constraint, .. }, None) => Said::Over(constraint),
                 (said, _) => said,
             };
@@ -330,7 +330,7 @@ impl Constraints {
         }
         let (constraint, is_kept) = match received.said {
             Some(Said::Wanted(constraint)) => (constraint, false),
-            Some(Said::Kept { constraint, .. }) => (constraint, true),
+            Some(Said::Kept(constraint)) => (constraint, true),
             Some(Said::Ended { .. } | Said::Over(_)) | None => return,
         };
         let key = constraint.key();

@@ -122,7 +122,7 @@ fn ends(
         let is_plain = topic == plain;
         let said = message::read_said(payload, Timestamp::default()).ok();
         let held = match said {
-            Some(Said::Wanted(constraint) | Said::Kept { constraint, .. }) => Some(constraint),
+            Some(Said::Wanted(constraint) | Said::Kept(constraint)) => Some(constraint),
             Some(Said::Ended { .. } | Said::Over(_)) | None => None,
         };
         let held = held.filter(|held| kind.is_none_or(|kind| held.terms.kind() == kind));

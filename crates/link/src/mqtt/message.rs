@@ -51,11 +51,7 @@ pub(super) enum Said {
     /// Somebody wants it to hold.
     Wanted(Constraint),
     /// An engine keeps it for who comes later, because another message says that it holds. `"kept": true`.
-    Kept {
-        constraint: Constraint,
-        /// The mark of an end that was not meant for it, if the engine has told one. `"after"`.
-        after: Option<String>,
-    },
+    Kept(Constraint),
     /// It was ended; what the API of an engine set instead of it stays. `"was"` has the end that it had.
     Ended {
         constraint: Constraint,
@@ -71,7 +67,7 @@ impl Said {
     /// The constraint that it is about.
     pub(super) const fn constraint(&self) -> &Constraint {
         let (Self::Wanted(constraint)
-        | Self::Kept { constraint, .. }
+        | Self::Kept(constraint)
         | Self::Ended { constraint, .. }
         | Self::Over(constraint)) = self;
         constraint
@@ -93,8 +89,6 @@ struct Message<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     kept: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    after: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     was: Option<Option<f64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mark: Option<&'a str>,
@@ -111,7 +105,6 @@ impl<'a> Message<'a> {
             reason: None,
             owner: None,
             kept: None,
-            after: None,
             was: None,
             mark: None,
         }
@@ -145,10 +138,9 @@ pub fn write_plain(constraint: &Constraint) -> Vec<u8> {
 }
 
 /// See [`Said::Kept`].
-pub(super) fn write_kept(constraint: &Constraint, after: Option<&str>) -> Vec<u8> {
+pub(super) fn write_kept(constraint: &Constraint) -> Vec<u8> {
     spaced(&Message {
         kept: Some(true),
-        after,
         ..Message::with_labels(constraint)
     })
 }
@@ -190,14 +182,19 @@ pub(super) fn read_said(payload: &[u8], now: Timestamp) -> Result<Said, MessageE
         |ends: Option<Timestamp>| ends.is_some_and(|at| at == OVER || at == Timestamp::default());
     if !is_over(constraint.expires_at) {
         if message.get("kept") == Some(&Value::Bool(true)) {
-            let after = mark(&message, "after")?;
-            return Ok(Said::Kept { constraint, after });
+            return Ok(Said::Kept(constraint));
         }
         return Ok(Said::Wanted(constraint));
     }
     if message.contains_key("was") {
         constraint.expires_at = instant(&message, "was")?;
-        let mark = mark(&message, "mark")?;
+        let mark = label(&message, "mark")?;
+        if mark
+            .as_ref()
+            .is_some_and(|mark| mark.len() > MAX_MARK_BYTES)
+        {
+            return Err(MessageError::Key("mark", "a short text"));
+        }
         return Ok(Said::Ended { constraint, mark });
     }
     Ok(Said::Over(constraint))
@@ -251,13 +248,6 @@ fn label(message: &Object, key: &'static str) -> Result<Option<String>, MessageE
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(_) => Err(MessageError::Key(key, "a text")),
-    }
-}
-
-fn mark(message: &Object, key: &'static str) -> Result<Option<String>, MessageError> {
-    match label(message, key)? {
-        Some(mark) if mark.len() > MAX_MARK_BYTES => Err(MessageError::Key(key, "a short text")),
-        mark => Ok(mark),
     }
 }
 
@@ -360,18 +350,14 @@ mod tests {
                 r#"{{"id": "pause-global", "scope": "global", "type": "pause", "params": {{}}, "expires_at": {ends}}}"#
             );
             let constraint = read(message.as_bytes(), NOW).unwrap();
-            let kept = write_kept(&constraint, None);
+            let kept = write_kept(&constraint);
             assert_eq!(
                 String::from_utf8(kept.clone()).unwrap(),
                 message
                     .replace('}', r#", "kept": true}"#)
                     .replacen(r#"{, "kept": true}"#, "{}", 1)
             );
-            for after in [None, Some("a".to_owned())] {
-                let kept = write_kept(&constraint, after.as_deref());
-                let constraint = constraint.clone();
-                assert_eq!(read_said(&kept, NOW), Ok(Said::Kept { constraint, after }));
-            }
+            assert_eq!(read_said(&kept, NOW), Ok(Said::Kept(constraint.clone())));
             let mark = Some("a".to_owned());
             let ended = write_ended(&constraint, mark.as_deref());
             assert_eq!(read_said(&ended, NOW), Ok(Said::Ended { constraint, mark }));

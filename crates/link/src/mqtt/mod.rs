@@ -13,6 +13,8 @@ pub mod constraints;
 pub mod controller;
 pub mod embedded;
 mod gate;
+#[cfg(test)]
+mod hand;
 mod inbox;
 pub mod message;
 pub mod publish;

@@ -4,19 +4,18 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use camshaft_model::port::constraint::ControlRefused;
 use camshaft_model::{
-    Constraint, ConstraintChange, ConstraintKey, ConstraintType, Execution, ExecutionId,
-    ExecutionSpec, ExecutionState, Object, Origin, Scope, Status, Timestamp,
+    Constraint, ConstraintChange, ConstraintKey, ConstraintType, Execution, ExecutionId, Scope,
+    Status, Timestamp,
 };
 use parking_lot::Mutex;
-use rumqttc::mqttbytes::v4::{
-    ConnAck, ConnectReturnCode, Packet, PubAck, Publish, SubAck, SubscribeReasonCode,
-};
-use rumqttc::mqttbytes::{self, QoS as Quality};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use rumqttc::mqttbytes::QoS as Quality;
+use rumqttc::mqttbytes::v4::{Packet, PubAck, Publish, SubAck, SubscribeReasonCode};
+use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use super::*;
+use crate::mqtt::hand::Hand;
+use crate::samples;
 
 const NOW: Timestamp = Timestamp::from_micros(1_795_224_000_000_000);
 const GLOBAL: &str = "cascade/constraints/global";
@@ -138,95 +137,34 @@ impl Bench {
 }
 
 fn running(number: u128) -> Execution {
-    let id = ExecutionId::new(Uuid::from_u128(number));
-    let mut state = ExecutionState::requested(None);
-    state.status = Status::Running;
-    state.attempt = 1;
-    let spec = ExecutionSpec {
-        id,
-        root: id,
-        parent: None,
-        task: None,
-        action: "demo.fetch".parse().unwrap(),
-        pack_hash: None,
-        adhoc: None,
-        parameters: Arc::new(Object::new()),
-        priority: 0,
-        requested_at: NOW,
-        origin: Origin::Api,
-        idempotency_key: None,
-        depth: 0,
-        trace_parent: None,
-    };
-    Execution {
-        spec: Arc::new(spec),
-        state,
-    }
+    let mut run = samples::run(ExecutionId::new(Uuid::from_u128(number)));
+    (run.state.status, run.state.attempt) = (Status::Running, 1);
+    run
 }
 
-/// The broker's end of a connection, in the hands of the test.
-struct Hand {
-    stream: TcpStream,
-    buffer: bytes::BytesMut,
+async fn deliver(broker: &mut Hand, topic: &str, payload: &str, retained: bool) {
+    let mut publish = Publish::new(topic, Quality::AtMostOnce, payload);
+    publish.retain = retained;
+    broker.send(Packet::Publish(publish)).await;
 }
 
-impl Hand {
-    async fn accept(listener: &TcpListener) -> Self {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut hand = Self {
-            stream,
-            buffer: bytes::BytesMut::new(),
-        };
-        assert!(matches!(hand.next().await, Some(Packet::Connect(_))));
-        let ack = ConnAck::new(ConnectReturnCode::Success, false);
-        hand.send(Packet::ConnAck(ack)).await;
-        hand
-    }
-
-    async fn send(&mut self, packet: Packet) {
-        let mut bytes = bytes::BytesMut::new();
-        packet.write(&mut bytes, usize::MAX).unwrap();
-        self.stream.write_all(&bytes).await.unwrap();
-    }
-
-    async fn deliver(&mut self, topic: &str, payload: &str, retained: bool) {
-        let mut publish = Publish::new(topic, Quality::AtMostOnce, payload);
-        publish.retain = retained;
-        self.send(Packet::Publish(publish)).await;
-    }
-
-    /// `None` once the connection is over.
-    async fn next(&mut self) -> Option<Packet> {
-        loop {
-            match Packet::read(&mut self.buffer, usize::MAX) {
-                Ok(packet) => return Some(packet),
-                Err(mqttbytes::Error::InsufficientBytes(_)) => {}
-                Err(error) => panic!("{error}"),
+/// Topics that are published, up to and with the subscription; it is granted.
+async fn greeted(broker: &mut Hand) -> Vec<String> {
+    let mut published = Vec::new();
+    loop {
+        match broker.next().await.unwrap() {
+            Packet::Publish(publish) => {
+                let ack = PubAck::new(publish.pkid);
+                broker.send(Packet::PubAck(ack)).await;
+                published.push(publish.topic);
             }
-            match self.stream.read_buf(&mut self.buffer).await {
-                Ok(0) | Err(_) => return None,
-                Ok(_) => {}
+            Packet::Subscribe(subscribe) => {
+                let codes = vec![SubscribeReasonCode::Success(Quality::AtLeastOnce); 2];
+                let ack = SubAck::new(subscribe.pkid, codes);
+                broker.send(Packet::SubAck(ack)).await;
+                return published;
             }
-        }
-    }
-
-    /// Topics that are published, up to and with the subscription; it is granted.
-    async fn greeted(&mut self) -> Vec<String> {
-        let mut published = Vec::new();
-        loop {
-            match self.next().await.unwrap() {
-                Packet::Publish(publish) => {
-                    self.send(Packet::PubAck(PubAck::new(publish.pkid))).await;
-                    published.push(publish.topic);
-                }
-                Packet::Subscribe(subscribe) => {
-                    let codes = vec![SubscribeReasonCode::Success(Quality::AtLeastOnce); 2];
-                    self.send(Packet::SubAck(SubAck::new(subscribe.pkid, codes)))
-                        .await;
-                    return published;
-                }
-                other => panic!("{other:?}"),
-            }
+            other => panic!("{other:?}"),
         }
     }
 }
@@ -242,14 +180,14 @@ async fn a_backlog_of_telemetry_does_not_stand_before_what_the_broker_retains() 
     let (listener, at) = listener().await;
     let mut bench = Bench::start(at, &["host-6"]);
     let mut broker = Hand::accept(&listener).await;
-    let greeting = broker.greeted().await;
+    let greeting = greeted(&mut broker).await;
     assert_eq!(greeting, ["cascade/status/host-6", "cascade/status/host-7"]);
-    broker.deliver(GLOBAL, PAUSE, true).await;
+    deliver(&mut broker, GLOBAL, PAUSE, true).await;
     let Some(Packet::Publish(marker)) = broker.next().await else {
         panic!("it waits for nothing");
     };
     assert_eq!(marker.topic, "cascade/status/host-7/sync", "it comes first");
-    broker.deliver(&marker.topic, "sync", false).await;
+    deliver(&mut broker, &marker.topic, "sync", false).await;
     let calls = bench.calls_up_to("gate false").await;
     assert_eq!(calls, ["gate true", "set pause on global", "gate false"]);
     let Some(Packet::Publish(first)) = broker.next().await else {
@@ -267,12 +205,12 @@ async fn what_is_told_of_constraints_does_not_wait_for_a_backlog_of_telemetry() 
     let (listener, at) = listener().await;
     let mut bench = Bench::start(at, &[]);
     let mut broker = Hand::accept(&listener).await;
-    broker.greeted().await;
-    broker.deliver(GLOBAL, PAUSE, true).await;
+    greeted(&mut broker).await;
+    deliver(&mut broker, GLOBAL, PAUSE, true).await;
     let Some(Packet::Publish(marker)) = broker.next().await else {
         panic!("it waits for nothing");
     };
-    broker.deliver(&marker.topic, "sync", false).await;
+    deliver(&mut broker, &marker.topic, "sync", false).await;
     bench.calls_up_to("gate false").await;
     let paused = message::read(PAUSE.as_bytes(), NOW).unwrap();
     bench.connector.notice(&Notice::Constraint {
@@ -301,8 +239,8 @@ async fn what_has_come_is_applied_before_the_gate_opens_though_the_broker_never_
     let (listener, at) = listener().await;
     let mut bench = Bench::start(at, &[]);
     let mut broker = Hand::accept(&listener).await;
-    broker.greeted().await;
-    broker.deliver(GLOBAL, PAUSE, true).await;
+    greeted(&mut broker).await;
+    deliver(&mut broker, GLOBAL, PAUSE, true).await;
     let calls = bench.calls_up_to("gate false").await;
     assert_eq!(calls, ["gate true", "set pause on global", "gate false"]);
 }
@@ -312,11 +250,11 @@ async fn a_broker_that_takes_nothing_is_left_without_goodbye_so_that_it_tells_ou
     let (listener, at) = listener().await;
     let bench = Bench::start(at, &[]);
     let mut broker = Hand::accept(&listener).await;
-    broker.greeted().await;
+    greeted(&mut broker).await;
     let Some(Packet::Publish(marker)) = broker.next().await else {
         panic!("it waits for nothing");
     };
-    broker.deliver(&marker.topic, "sync", false).await;
+    deliver(&mut broker, &marker.topic, "sync", false).await;
     let began = Instant::now();
     let stopping = {
         let connector = bench.connector.clone();
@@ -343,7 +281,7 @@ async fn a_broker_that_takes_everything_is_told_that_we_are_gone_last() {
     let (listener, at) = listener().await;
     let bench = Bench::start(at, &[]);
     let mut broker = Hand::accept(&listener).await;
-    broker.greeted().await;
+    greeted(&mut broker).await;
     let connector = bench.connector.clone();
     let stopping = tokio::spawn(async move { connector.stop().await });
     let mut topics = Vec::new();
@@ -368,12 +306,10 @@ async fn a_message_that_is_too_large_ends_no_connection_and_is_not_kept() {
     let (listener, at) = listener().await;
     let mut bench = Bench::start(at, &[]);
     let mut broker = Hand::accept(&listener).await;
-    broker.greeted().await;
-    broker.deliver(GLOBAL, &"x".repeat(1_000_000), true).await;
-    broker.deliver(GLOBAL, PAUSE, false).await;
-    broker
-        .deliver("cascade/status/host-7/sync", "sync", false)
-        .await;
+    greeted(&mut broker).await;
+    deliver(&mut broker, GLOBAL, &"x".repeat(1_000_000), true).await;
+    deliver(&mut broker, GLOBAL, PAUSE, false).await;
+    deliver(&mut broker, "cascade/status/host-7/sync", "sync", false).await;
     bench.calls_up_to("set pause on global").await;
     assert_eq!(bench.connector.refused(), 1);
 }

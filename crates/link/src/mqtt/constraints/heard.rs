@@ -34,13 +34,11 @@ impl Constraints {
             Some(Said::Wanted(constraint)) => {
                 self.wanted(&topic, &payload, about, constraint).await;
             }
-            Some(Said::Kept { constraint, after }) => {
-                self.kept(about, constraint, after.as_deref()).await;
-            }
+            Some(Said::Kept(constraint)) => self.kept(about, constraint).await,
             Some(Said::Ended { constraint, mark }) => {
                 self.state.slots.remove(&about);
                 match mark {
-                    Some(mark) => self.ended(&constraint, mark).await,
+                    Some(mark) => self.ended(&constraint, &mark).await,
                     None => self.left_over(&constraint).await,
                 }
             }
@@ -79,7 +77,6 @@ impl Constraints {
             // Only so many that have not expired are in force.
             self.state.words.forget_expired(self.clock.now());
         }
-        self.state.ends.forget_some();
         if self.state.on_its_way.len() >= MAX_WITNESSED {
             // Of a broker that lets us read only nothing comes back.
             self.state.on_its_way.clear();
@@ -148,7 +145,7 @@ impl Constraints {
     }
 
     /// An engine copied what holds by its knowledge.
-    async fn kept(&mut self, about: ConstraintTopic, constraint: Constraint, after: Option<&str>) {
+    async fn kept(&mut self, about: ConstraintTopic, constraint: Constraint) {
         let key = constraint.key();
         let slot = Slot {
             constraint: constraint.clone(),
@@ -159,33 +156,29 @@ impl Constraints {
         let is_known = word.is_some_and(|word| {
             word.standing != Standing::Cleared && is_same(&word.constraint, &constraint)
         });
-        if is_known {
+        if is_known || self.state.witnessed.contains_key(&key) {
             return;
         }
-        let is_meant = after.is_some_and(|mark| self.state.ends.unfollow(&key, mark));
-        if !is_meant {
-            if self.state.witnessed.contains_key(&key) {
-                return;
+        if self.state.ends.is_ended(&constraint) {
+            if self.erase(&key) {
+                self.state.ends.answered(&key);
             }
-            if self.state.ends.may_answer(&constraint) {
-                self.erase(&key);
-                return;
-            }
+            return;
         }
         let new = self.unless_overridden(constraint, true);
         self.set(new.into_iter().collect()).await;
     }
 
     /// An engine ended a constraint that its broker's word had put in force.
-    async fn ended(&mut self, constraint: &Constraint, mark: String) {
+    async fn ended(&mut self, constraint: &Constraint, mark: &str) {
         let key = constraint.key();
         let word = self.state.words.of.get(&key);
         let is_word = word.is_some_and(|word| {
             word.standing != Standing::Cleared && is_same(&word.constraint, constraint)
         });
-        match self.state.ends.came(constraint, &mark) {
+        match self.state.ends.came(&key, mark) {
             Whose::Ours { wish: Some(wish) } => {
-                // The end of another may have been followed since.
+                // The end of another may have come since.
                 if matches!(
                     self.state.words.standing(&key),
                     None | Some(Standing::Cleared)
@@ -193,7 +186,7 @@ impl Constraints {
                     let new = self.unless_overridden(wish, true);
                     self.set(new.into_iter().collect()).await;
                 }
-                self.copy_after(&key, &mark);
+                self.copy_word(&key);
             }
             Whose::Ours { wish: None } => {
                 if is_word {
@@ -204,15 +197,12 @@ impl Constraints {
                     self.erase_plain(&key);
                 }
             }
-            Whose::Others => {
-                if is_word {
-                    self.is_over(&key).await;
-                }
-                if is_word || self.state.ends.is_following(&key) {
-                    self.state.ends.follow(key, mark);
-                }
+            Whose::Others if is_word => {
+                self.is_over(&key).await;
+                // Whether that was meant for the last wish, only the other one knows.
+                self.state.witnessed.remove(&key);
             }
-            Whose::OursBefore => {}
+            Whose::Others | Whose::OursBefore => {}
         }
     }
 

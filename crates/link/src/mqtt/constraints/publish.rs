@@ -90,21 +90,9 @@ impl Constraints {
             return false;
         }
         let copy = word.constraint.clone();
-        let payload = message::write_kept(&copy, self.state.ends.not_meant_for(&copy));
+        let payload = message::write_kept(&copy);
         self.publish_typed(key, payload, Some(copy));
         true
-    }
-
-    /// The same for those who followed an end of ours that was not meant for it.
-    pub(super) fn copy_after(&mut self, key: &ConstraintKey, mark: &str) {
-        if let Some(word) = self.state.words.of.get(key) {
-            let copy = word.constraint.clone();
-            let payload = message::write_kept(&copy, Some(mark));
-            let on_its_way = self.state.on_its_way.get(key);
-            if on_its_way.is_none_or(|sent| sent.payload != payload) {
-                self.publish_typed(key, payload, Some(copy));
-            }
-        }
     }
 
     /// The same if that word is on the topic of the scope.

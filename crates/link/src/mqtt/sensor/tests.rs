@@ -1,14 +1,12 @@
 use camshaft_model::EventId;
 use camshaft_model::port::sensor::Accepted;
 use rumqttc::QoS;
-use rumqttc::mqttbytes::v4::{
-    ConnAck, ConnectReturnCode, Packet, PubAck, SubAck, SubscribeReasonCode,
-};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use rumqttc::mqttbytes::v4::{Packet, PubAck, SubAck, SubscribeReasonCode};
+use tokio::net::TcpListener;
 
 use super::*;
 use crate::mqtt::broker::MAX_CLIENT_PACKET_BYTES;
+use crate::mqtt::hand::Hand;
 
 fn payload(bytes: &[u8]) -> Value {
     event_payload(&Publish::new("a/b", QoS::AtLeastOnce, bytes))
@@ -59,46 +57,10 @@ impl Intake for Taking {
     }
 }
 
-/// The packets of a sensor, in the hands of the test.
-struct Hand {
-    stream: TcpStream,
-    buffer: bytes::BytesMut,
-}
-
-impl Hand {
-    async fn accept(listener: &TcpListener) -> Self {
-        let (stream, _) = listener.accept().await.unwrap();
-        let buffer = bytes::BytesMut::new();
-        let mut hand = Self { stream, buffer };
-        assert!(matches!(hand.next().await, Packet::Connect(_)));
-        let ack = ConnAck::new(ConnectReturnCode::Success, true);
-        hand.send(Packet::ConnAck(ack)).await;
-        hand
-    }
-
-    async fn send(&mut self, packet: Packet) {
-        let mut bytes = bytes::BytesMut::new();
-        packet.write(&mut bytes, usize::MAX).unwrap();
-        self.stream.write_all(&bytes).await.unwrap();
-    }
-
-    async fn next(&mut self) -> Packet {
-        loop {
-            match Packet::read(&mut self.buffer, usize::MAX) {
-                Ok(packet) => return packet,
-                Err(rumqttc::mqttbytes::Error::InsufficientBytes(_)) => {}
-                Err(error) => panic!("{error}"),
-            }
-            let read = self.stream.read_buf(&mut self.buffer).await.unwrap();
-            assert_ne!(read, 0, "the sensor is gone");
-        }
-    }
-
-    async fn publish(&mut self, id: u16, payload: Vec<u8>) {
-        let mut publish = Publish::new("t", QoS::AtLeastOnce, payload);
-        publish.pkid = id;
-        self.send(Packet::Publish(publish)).await;
-    }
+async fn deliver(broker: &mut Hand, id: u16, payload: Vec<u8>) {
+    let mut publish = Publish::new("t", QoS::AtLeastOnce, payload);
+    publish.pkid = id;
+    broker.send(Packet::Publish(publish)).await;
 }
 
 fn sensor(port: u16, qos: u8, taking: Taking) -> Arc<MqttSensors> {
@@ -129,7 +91,7 @@ async fn no_more_than_qos_1_is_asked_for() {
         let (taking, _events) = tokio::sync::mpsc::unbounded_channel();
         let sensors = sensor(port, wanted, Taking(taking));
         let mut hand = Hand::accept(&listener).await;
-        let Packet::Subscribe(subscribe) = hand.next().await else {
+        let Some(Packet::Subscribe(subscribe)) = hand.next().await else {
             panic!("no subscription");
         };
         assert_eq!(subscribe.filters[0].qos, asked, "{wanted}");
@@ -144,17 +106,16 @@ async fn a_message_that_is_too_large_for_an_event_is_acknowledged_whatever_its_s
     let (taking, mut events) = tokio::sync::mpsc::unbounded_channel();
     let sensors = sensor(port, 1, Taking(taking));
     let mut hand = Hand::accept(&listener).await;
-    let Packet::Subscribe(subscribe) = hand.next().await else {
+    let Some(Packet::Subscribe(subscribe)) = hand.next().await else {
         panic!("no subscription");
     };
     let granted = vec![SubscribeReasonCode::Success(QoS::AtLeastOnce)];
     let ack = SubAck::new(subscribe.pkid, granted);
     hand.send(Packet::SubAck(ack)).await;
-    hand.publish(1, vec![b'x'; MAX_CLIENT_PACKET_BYTES + 1])
-        .await;
-    hand.publish(2, b"small".to_vec()).await;
-    assert_eq!(hand.next().await, Packet::PubAck(PubAck::new(1)));
-    assert_eq!(hand.next().await, Packet::PubAck(PubAck::new(2)));
+    deliver(&mut hand, 1, vec![b'x'; MAX_CLIENT_PACKET_BYTES + 1]).await;
+    deliver(&mut hand, 2, b"small".to_vec()).await;
+    assert_eq!(hand.next().await, Some(Packet::PubAck(PubAck::new(1))));
+    assert_eq!(hand.next().await, Some(Packet::PubAck(PubAck::new(2))));
     assert_eq!(events.recv().await.unwrap()["payload"], "small");
     sensors.cut_off();
 }

@@ -1,15 +1,13 @@
 use std::sync::Arc;
 
 use camshaft_model::{
-    ExecutionSpec, ExecutionState, Failure, FailureKind, Object, Origin, Status, StepEventType,
-    StepScope, TaskRef,
+    ExecutionSpec, ExecutionState, Failure, FailureKind, Status, StepEventType, StepScope, TaskRef,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
-
-const START: Timestamp = Timestamp::from_micros(1_795_224_000_000_000);
+use crate::samples::{self, START};
 
 struct StandingClock;
 
@@ -40,24 +38,10 @@ struct Maker {
 
 impl Maker {
     fn root() -> Self {
+        let run = samples::run(id(1));
         Self {
-            spec: ExecutionSpec {
-                id: id(1),
-                root: id(1),
-                parent: None,
-                task: None,
-                action: "demo.fetch".parse().unwrap(),
-                pack_hash: None,
-                adhoc: None,
-                parameters: Arc::new(Object::new()),
-                priority: 0,
-                requested_at: START,
-                origin: Origin::Api,
-                idempotency_key: None,
-                depth: 0,
-                trace_parent: None,
-            },
-            state: ExecutionState::requested(None),
+            spec: (*run.spec).clone(),
+            state: run.state,
         }
     }
 

@@ -1,12 +1,11 @@
 use std::time::Duration;
 
-use camshaft_model::{ExecutionSpec, ExecutionState, Failure, Object, StepScope};
+use camshaft_model::{ExecutionState, Failure, StepScope};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
-
-const START: Timestamp = Timestamp::from_micros(1_795_224_000_000_000);
+use crate::samples::{self, START};
 
 fn at(seconds: u64) -> Timestamp {
     START + Duration::from_secs(seconds)
@@ -18,25 +17,7 @@ fn id(number: u128) -> ExecutionId {
 }
 
 fn execution(number: u128) -> Execution {
-    Execution {
-        spec: Arc::new(ExecutionSpec {
-            id: id(number),
-            root: id(number),
-            parent: None,
-            task: None,
-            action: "demo.fetch".parse().unwrap(),
-            pack_hash: None,
-            adhoc: None,
-            parameters: Arc::new(Object::new()),
-            priority: 0,
-            requested_at: START,
-            origin: Origin::Api,
-            idempotency_key: None,
-            depth: 0,
-            trace_parent: None,
-        }),
-        state: ExecutionState::requested(None),
-    }
+    samples::run(id(number))
 }
 
 /// One of the run 1.

@@ -388,10 +388,7 @@ impl Fleet {
     /// The constraint that a topic retains.
     fn held_on(&self, topic: &str) -> Option<Constraint> {
         match message::read_said(self.retained.get(topic)?, NOW).unwrap() {
-            Said::Wanted(held)
-            | Said::Kept {
-                constraint: held, ..
-            } => Some(held),
+            Said::Wanted(held) | Said::Kept(held) => Some(held),
             Said::Ended { .. } | Said::Over(_) => None,
         }
     }
