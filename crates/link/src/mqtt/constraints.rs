@@ -35,22 +35,21 @@
 //! alone: it is not published, and only a wish takes its place.
 
 mod ends;
+mod gather;
 mod heard;
 mod log;
 mod publish;
 mod slots;
 mod word;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use camshaft_model::port::clock::Clock;
 use camshaft_model::port::constraint::{ConstraintControl, ControlRefused};
-use camshaft_model::{
-    Constraint, ConstraintChange, ConstraintKey, ConstraintType, MAX_CONSTRAINTS, Scope, Via,
-};
+use camshaft_model::{Constraint, ConstraintChange, ConstraintKey, MAX_CONSTRAINTS, Via};
 use futures::future::join_all;
 use tokio::sync::mpsc;
 
@@ -59,15 +58,14 @@ use super::inbox::{Input, Inputs};
 use super::message::{self, MessageError, Said};
 use super::topic::{ConstraintTopic, Topics};
 use ends::Ends;
+use gather::Gathering;
 use log::Log;
 use publish::Sent;
 pub(super) use publish::Tell;
-use slots::{MAX_TOPICS, Slot, Slots};
+use slots::Slots;
 pub use word::Notes;
-use word::{Standing, Words, is_same, labelled};
+use word::{Standing, Words};
 
-/// The most bytes of messages that wait until all that is retained is here.
-const MAX_LATER_BYTES: usize = 16 * 1024 * 1024;
 /// The most constraints of which it is remembered that somebody's wish was heard.
 const MAX_WITNESSED: usize = 4 * MAX_CONSTRAINTS;
 /// How often engines are told what is right after each wish. Two that have heard different wishes would answer
@@ -129,32 +127,6 @@ impl State {
         let left = self.slots.typed(key).or_else(|| self.slots.plain(key));
         if let Some(left) = left.map(|slot| slot.constraint.clone()) {
             self.words.put(left, Standing::Cleared);
-        }
-    }
-}
-
-/// What is needed when every retained message has come.
-#[derive(Default)]
-struct Gathering {
-    /// The messages that came after them.
-    later: Vec<(String, Vec<u8>)>,
-    later_bytes: usize,
-    /// The ends that are retained.
-    ended: Vec<Constraint>,
-    /// The scopes whose topics retain anything.
-    spoken_of: HashSet<Scope>,
-}
-
-impl Gathering {
-    fn note(&mut self, received: &Received) {
-        match (&received.said, received.about.kind) {
-            (Some(Said::Ended { constraint, .. }), Some(_)) if self.ended.len() < MAX_TOPICS => {
-                self.ended.push(constraint.clone());
-            }
-            (Some(_), None) if self.spoken_of.len() < MAX_TOPICS => {
-                self.spoken_of.insert(received.about.scope.clone());
-            }
-            _ => {}
         }
     }
 }
@@ -225,6 +197,9 @@ impl Constraints {
                 payload,
                 retained,
             } => {
+                if retained {
+                    self.spoken(&topic);
+                }
                 if let Some(received) = self.read(topic, payload) {
                     if retained {
                         self.retained(received).await;
@@ -234,6 +209,7 @@ impl Constraints {
                 }
             }
             Input::TooLarge { topic, bytes } => {
+                self.spoken(&topic);
                 let error = MessageError::TooLarge(bytes);
                 self.refuse(&topic, &bytes.to_le_bytes(), &error.to_string());
             }
@@ -267,17 +243,6 @@ impl Constraints {
         state.ends.clear();
         state.on_its_way.clear();
         state.words.forget_expired(now);
-    }
-
-    fn later(&mut self, topic: String, payload: Vec<u8>) {
-        let bytes = topic.len() + payload.len();
-        match &mut self.state.gathering {
-            Some(gathering) if gathering.later_bytes + bytes <= MAX_LATER_BYTES => {
-                gathering.later_bytes += bytes;
-                gathering.later.push((topic, payload));
-            }
-            _ => self.refuse(&topic, &payload, "too many came before it"),
-        }
     }
 
     /// What a message says, if it is one about constraints.
@@ -321,138 +286,6 @@ impl Constraints {
                 None
             }
         }
-    }
-
-    /// A topic retains this.
-    async fn retained(&mut self, received: Received) {
-        if let Some(gathering) = &mut self.state.gathering {
-            gathering.note(&received);
-        }
-        let (constraint, is_kept) = match received.said {
-            Some(Said::Wanted(constraint)) => (constraint, false),
-            Some(Said::Kept(constraint)) => (constraint, true),
-            Some(Said::Ended { .. } | Said::Over(_)) | None => return,
-        };
-        let key = constraint.key();
-        let slot = Slot {
-            constraint,
-            is_kept,
-        };
-        if !self.state.slots.put(received.about, slot, self.clock.now()) {
-            let reason = format!("more than {MAX_TOPICS} topics have one");
-            self.refuse(&received.topic, &received.payload, &reason);
-        } else if self.state.gathering.is_some() {
-            // It is acted on when all has come.
-        } else if self.state.witnessed.contains_key(&key) {
-            // What was heard is newer.
-            if self.state.words.standing(&key).is_none() {
-                self.state.pass_over_left(&key);
-            }
-            self.tidy(&key);
-        } else {
-            // The time for gathering is over.
-            let new = self.new_by_slots(&key);
-            self.set(new.into_iter().collect()).await;
-        }
-    }
-
-    /// Acts on all that is retained, and then on what came later.
-    async fn gathered(&mut self, complete: bool) {
-        self.state.has_all |= complete;
-        let Some(gathering) = self.state.gathering.take() else {
-            return;
-        };
-        if complete {
-            self.catch_up(&gathering).await;
-        }
-        let keys = self.state.slots.keys();
-        let new: Vec<Constraint> = keys
-            .iter()
-            .filter_map(|key| self.new_by_slots(key))
-            .collect();
-        self.set(new).await;
-        if complete {
-            // What the broker has forgotten need not be passed over any more.
-            let State { words, slots, .. } = &mut self.state;
-            words
-                .of
-                .retain(|key, word| word.standing == Standing::InForce || slots.has(key));
-        }
-        for key in &keys {
-            match self.state.words.standing(key) {
-                Some(Standing::InForce | Standing::Overridden) => self.copy_plain(key),
-                Some(Standing::Ended) => self.publish_end(key),
-                Some(Standing::Cleared) => {
-                    self.erase(key);
-                    self.erase_plain(key);
-                }
-                None => {}
-            }
-        }
-        for (topic, payload) in gathering.later {
-            if let Some(received) = self.read(topic, payload) {
-                self.heard(received).await;
-            }
-        }
-    }
-
-    /// Ends what was ended while this engine was away.
-    async fn catch_up(&mut self, gathering: &Gathering) {
-        let now = self.clock.now();
-        for ended in &gathering.ended {
-            let key = ended.key();
-            let word = self.state.words.of.get(&key);
-            let is_word = word.is_some_and(|word| {
-                word.standing == Standing::InForce && is_same(&word.constraint, ended)
-            });
-            if is_word && self.state.slots.stated(&key, now).is_none() {
-                self.is_over(&key).await;
-            }
-        }
-        for key in self.state.slots.keys() {
-            // A copy says what the topic of the scope said. If that is empty, somebody has emptied it while no
-            // engine was there to see it.
-            let is_left = self
-                .state
-                .slots
-                .typed(&key)
-                .is_some_and(|slot| slot.is_kept)
-                && key.kind != ConstraintType::EventPause
-                && !gathering.spoken_of.contains(&key.scope);
-            if is_left {
-                self.erase(&key);
-                self.state.slots.remove(&ConstraintTopic::of(&key));
-                self.is_over(&key).await;
-            }
-        }
-    }
-
-    /// What is to be put in force because the slots say something that is not known yet.
-    fn new_by_slots(&mut self, key: &ConstraintKey) -> Option<Constraint> {
-        let Slot {
-            constraint,
-            is_kept,
-        } = self.state.slots.stated(key, self.clock.now())?;
-        let word = self.state.words.of.get(key);
-        let constraint = labelled(constraint, word.map(|word| &word.constraint));
-        let is_known = word.is_some_and(|word| match word.standing {
-            Standing::InForce => word.constraint.says_the_same(&constraint),
-            _ => is_same(&word.constraint, &constraint),
-        });
-        if is_known {
-            return None;
-        }
-        self.unless_overridden(constraint, is_kept)
-    }
-
-    /// A copy takes the place of nothing that the API set: it may be of a wish that is past.
-    fn unless_overridden(&mut self, constraint: Constraint, is_kept: bool) -> Option<Constraint> {
-        let in_force = self.control.constraint(&constraint.key());
-        if is_kept && in_force.is_some_and(|held| held.via != Via::Mqtt) {
-            self.state.words.put(constraint, Standing::Overridden);
-            return None;
-        }
-        Some(constraint)
     }
 
     /// What the engine tells of a constraint, whoever asked for it.

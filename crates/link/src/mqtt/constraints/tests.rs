@@ -1,6 +1,9 @@
 use camshaft_model::port::store::StoreError;
 use camshaft_model::{ConstraintType, Scope, Terms, Timestamp};
 
+use super::gather::MAX_LATER_BYTES;
+use super::slots::{MAX_TOPICS, Slot};
+use super::word::is_same;
 use super::*;
 use bench::{
     Bench, Fake, LIMIT, NOW, PAUSE, Paper, TASK, TestClock, ended, kept, of_type, over, until, with,

@@ -239,7 +239,7 @@ async fn what_was_cleared_while_no_engine_was_there_ends_with_the_first_that_com
     bench.receive(&of_type("pause"), &over(PAUSE), false).await;
     assert_eq!((bench.told(), bench.standing()), (vec![], None));
     // Not while the topic of the scope retains anything, nor before all of that is known.
-    for plain in [LIMIT, &over(LIMIT)] {
+    for plain in [LIMIT, &over(LIMIT), r#"{"type": "of a later version"}"#] {
         let mut bench = Bench::with(&[PAUSE]);
         bench.connect(&[(TASK, plain), (&copy.0, &copy.1)]).await;
         assert!(

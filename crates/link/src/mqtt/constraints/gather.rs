@@ -1,0 +1,191 @@
+//! What the broker retains, and what it says: acted on once all of it has come, and before what came later.
+
+use std::collections::HashSet;
+
+use camshaft_model::{Constraint, ConstraintKey, ConstraintType, Scope, Via};
+
+use super::super::message::Said;
+use super::super::topic::ConstraintTopic;
+use super::slots::{MAX_TOPICS, Slot};
+use super::word::{Standing, is_same, labelled};
+use super::{Constraints, Received, State};
+
+/// The most bytes of messages that wait until all that is retained is here.
+pub(super) const MAX_LATER_BYTES: usize = 16 * 1024 * 1024;
+
+/// What is needed when every retained message has come.
+#[derive(Default)]
+pub(super) struct Gathering {
+    /// The messages that came after them.
+    pub(super) later: Vec<(String, Vec<u8>)>,
+    pub(super) later_bytes: usize,
+    /// The ends that are retained.
+    ended: Vec<Constraint>,
+    /// The scopes whose topics retain anything.
+    spoken_of: HashSet<Scope>,
+}
+
+impl Constraints {
+    pub(super) fn later(&mut self, topic: String, payload: Vec<u8>) {
+        let bytes = topic.len() + payload.len();
+        match &mut self.state.gathering {
+            Some(gathering) if gathering.later_bytes + bytes <= MAX_LATER_BYTES => {
+                gathering.later_bytes += bytes;
+                gathering.later.push((topic, payload));
+            }
+            _ => self.refuse(&topic, &payload, "too many came before it"),
+        }
+    }
+
+    /// A topic retains something, whether it can be read or not.
+    pub(super) fn spoken(&mut self, topic: &str) {
+        if let Some(gathering) = &mut self.state.gathering
+            && gathering.spoken_of.len() < MAX_TOPICS
+            && let Ok(about) = self.topics.read_constraint(topic)
+            && about.kind.is_none()
+        {
+            gathering.spoken_of.insert(about.scope);
+        }
+    }
+
+    /// A topic retains this.
+    pub(super) async fn retained(&mut self, received: Received) {
+        let (constraint, is_kept) = match received.said {
+            Some(Said::Wanted(constraint)) => (constraint, false),
+            Some(Said::Kept(constraint)) => (constraint, true),
+            Some(Said::Ended { constraint, .. }) => {
+                if let Some(gathering) = &mut self.state.gathering
+                    && gathering.ended.len() < MAX_TOPICS
+                {
+                    gathering.ended.push(constraint);
+                }
+                return;
+            }
+            Some(Said::Over(_)) | None => return,
+        };
+        let key = constraint.key();
+        let slot = Slot {
+            constraint,
+            is_kept,
+        };
+        if !self.state.slots.put(received.about, slot, self.clock.now()) {
+            let reason = format!("more than {MAX_TOPICS} topics have one");
+            self.refuse(&received.topic, &received.payload, &reason);
+        } else if self.state.gathering.is_some() {
+            // It is acted on when all has come.
+        } else if self.state.witnessed.contains_key(&key) {
+            // What was heard is newer.
+            if self.state.words.standing(&key).is_none() {
+                self.state.pass_over_left(&key);
+            }
+            self.tidy(&key);
+        } else {
+            // The time for gathering is over.
+            let new = self.new_by_slots(&key);
+            self.set(new.into_iter().collect()).await;
+        }
+    }
+
+    /// Acts on all that is retained, and then on what came later.
+    pub(super) async fn gathered(&mut self, complete: bool) {
+        self.state.has_all |= complete;
+        let Some(gathering) = self.state.gathering.take() else {
+            return;
+        };
+        if complete {
+            self.catch_up(&gathering).await;
+        }
+        let keys = self.state.slots.keys();
+        let new: Vec<Constraint> = keys
+            .iter()
+            .filter_map(|key| self.new_by_slots(key))
+            .collect();
+        self.set(new).await;
+        if complete {
+            // What the broker has forgotten need not be passed over any more.
+            let State { words, slots, .. } = &mut self.state;
+            words
+                .of
+                .retain(|key, word| word.standing == Standing::InForce || slots.has(key));
+        }
+        for key in &keys {
+            match self.state.words.standing(key) {
+                Some(Standing::InForce | Standing::Overridden) => self.copy_plain(key),
+                Some(Standing::Ended) => self.publish_end(key),
+                Some(Standing::Cleared) => {
+                    self.erase(key);
+                    self.erase_plain(key);
+                }
+                None => {}
+            }
+        }
+        for (topic, payload) in gathering.later {
+            if let Some(received) = self.read(topic, payload) {
+                self.heard(received).await;
+            }
+        }
+    }
+
+    /// Ends what was ended while this engine was away.
+    async fn catch_up(&mut self, gathering: &Gathering) {
+        let now = self.clock.now();
+        for ended in &gathering.ended {
+            let key = ended.key();
+            let word = self.state.words.of.get(&key);
+            let is_word = word.is_some_and(|word| {
+                word.standing == Standing::InForce && is_same(&word.constraint, ended)
+            });
+            if is_word && self.state.slots.stated(&key, now).is_none() {
+                self.is_over(&key).await;
+            }
+        }
+        for key in self.state.slots.keys() {
+            // A copy says what the topic of the scope said. If that is empty, somebody has emptied it while no
+            // engine was there to see it.
+            let is_left = self
+                .state
+                .slots
+                .typed(&key)
+                .is_some_and(|slot| slot.is_kept)
+                && key.kind != ConstraintType::EventPause
+                && !gathering.spoken_of.contains(&key.scope);
+            if is_left {
+                self.erase(&key);
+                self.state.slots.remove(&ConstraintTopic::of(&key));
+                self.is_over(&key).await;
+            }
+        }
+    }
+
+    /// What is to be put in force because the slots say something that is not known yet.
+    fn new_by_slots(&mut self, key: &ConstraintKey) -> Option<Constraint> {
+        let Slot {
+            constraint,
+            is_kept,
+        } = self.state.slots.stated(key, self.clock.now())?;
+        let word = self.state.words.of.get(key);
+        let constraint = labelled(constraint, word.map(|word| &word.constraint));
+        let is_known = word.is_some_and(|word| match word.standing {
+            Standing::InForce => word.constraint.says_the_same(&constraint),
+            _ => is_same(&word.constraint, &constraint),
+        });
+        if is_known {
+            return None;
+        }
+        self.unless_overridden(constraint, is_kept)
+    }
+
+    /// A copy takes the place of nothing that the API set: it may be of a wish that is past.
+    pub(super) fn unless_overridden(
+        &mut self,
+        constraint: Constraint,
+        is_kept: bool,
+    ) -> Option<Constraint> {
+        let in_force = self.control.constraint(&constraint.key());
+        if is_kept && in_force.is_some_and(|held| held.via != Via::Mqtt) {
+            self.state.words.put(constraint, Standing::Overridden);
+            return None;
+        }
+        Some(constraint)
+    }
+}
