@@ -15,6 +15,7 @@ mod policy;
 mod process;
 mod refused;
 mod restart;
+mod subscriber;
 mod wait;
 
 use std::fmt::Display;

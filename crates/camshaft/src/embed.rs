@@ -71,6 +71,7 @@ use camshaft_model::Ref;
 
 pub use builder::Builder;
 pub use camshaft_model::definition::{Backoff, RetryPolicy};
+pub use camshaft_model::notice::{Notice, Subscriber};
 pub use camshaft_model::{
     ErrorCode, Execution, ExecutionId, Failure, Status, StepEvent, StepEventType,
 };

@@ -8,6 +8,7 @@
 mod functions;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,9 @@ use crate::pack::{self, Candidate, Program};
 /// How long the last sensors and loops may take to stop.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 
+/// How long who is told apart may take at the end for what has not been told yet.
+const FINISH: Duration = Duration::from_secs(2);
+
 /// What a system is made from.
 pub struct Parts {
     /// The configuration.
@@ -59,8 +63,10 @@ pub struct Parts {
     pub without_functions: bool,
     /// The address at which child processes reach the API.
     pub api_url: String,
-    /// Who is told of what was committed, besides the log.
+    /// Who is told of what was committed, and never waits.
     pub subscribers: Vec<Arc<dyn Subscriber>>,
+    /// The same of whom that is not known, besides the log.
+    pub apart: Vec<Arc<dyn Subscriber>>,
     /// Who is told how the connection to the MQTT broker is.
     pub on_link: Listener,
     /// How much of the work it takes up.
@@ -109,6 +115,13 @@ fn of_store(error: StoreError) -> CliError {
     CliError::new(ErrorCode::Unavailable, error.to_string())
 }
 
+fn no_thread(error: io::Error) -> CliError {
+    CliError::new(
+        ErrorCode::Unavailable,
+        format!("no thread can be started: {error}"),
+    )
+}
+
 impl System {
     /// Brings everything up.
     ///
@@ -123,6 +136,7 @@ impl System {
             without_functions,
             api_url,
             subscribers,
+            apart,
             on_link,
             part,
         } = parts;
@@ -135,7 +149,11 @@ impl System {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
         let bus = Bus::new();
-        bus.subscribe(Arc::new(TracingSink));
+        bus.subscribe_apart(Arc::new(TracingSink))
+            .map_err(no_thread)?;
+        for subscriber in apart {
+            bus.subscribe_apart(subscriber).map_err(no_thread)?;
+        }
         for subscriber in subscribers {
             bus.subscribe(subscriber);
         }
@@ -318,6 +336,8 @@ impl System {
         self.store.close();
         self.engine.close();
         // What was decided is committed or never will be, so nothing more is told.
+        let bus = self.bus.clone();
+        let _ = tokio::task::spawn_blocking(move || bus.finish(FINISH)).await;
         if let Some(mqtt) = self.mqtt.take() {
             mqtt.stop().await;
         }

@@ -2,49 +2,21 @@
 
 use camshaft_model::notice::{Notice, Subscriber};
 use camshaft_model::step_event::LogLevel;
-use camshaft_model::{ExecutionId, Object, StepEventType};
-
-/// A place for step events.
-pub trait EventSink: Send + Sync {
-    /// Takes one step event.
-    fn emit(
-        &self,
-        root: ExecutionId,
-        item: Option<ExecutionId>,
-        event_type: &StepEventType,
-        payload: &Object,
-    );
-}
 
 /// Writes step events to `tracing`.
 #[derive(Debug, Default)]
 pub struct TracingSink;
 
-impl EventSink for TracingSink {
-    fn emit(
-        &self,
-        root: ExecutionId,
-        item: Option<ExecutionId>,
-        event_type: &StepEventType,
-        payload: &Object,
-    ) {
-        // The payload is written as JSON only for who reads it.
-        macro_rules! line {
-            ($level:ident) => {
-                if tracing::enabled!(target: "camshaft::step", tracing::Level::$level) {
-                    let execution = item.unwrap_or(root);
-                    let payload = serde_json::to_string(payload).unwrap_or_default();
-                    tracing::event!(target: "camshaft::step", tracing::Level::$level, run = %root, %execution, payload, "{event_type}");
-                }
-            };
+/// Does something with each level by the name that `tracing` has for it.
+macro_rules! at_level {
+    ($level:expr, $do:ident) => {
+        match $level {
+            LogLevel::Debug => $do!(DEBUG),
+            LogLevel::Info => $do!(INFO),
+            LogLevel::Warn => $do!(WARN),
+            LogLevel::Error => $do!(ERROR),
         }
-        match event_type.level() {
-            LogLevel::Debug => line!(DEBUG),
-            LogLevel::Info => line!(INFO),
-            LogLevel::Warn => line!(WARN),
-            LogLevel::Error => line!(ERROR),
-        }
-    }
+    };
 }
 
 impl Subscriber for TracingSink {
@@ -52,14 +24,31 @@ impl Subscriber for TracingSink {
         "tracing"
     }
 
-    fn notice(&self, notice: &Notice) {
-        if let Notice::Step(step) = notice {
-            self.emit(
-                step.execution_id,
-                step.item_id,
-                &step.event_type,
-                &step.payload,
-            );
+    /// The payload is written as JSON only for who reads it.
+    fn wants(&self, notice: &Notice) -> bool {
+        macro_rules! is_enabled {
+            ($level:ident) => {
+                tracing::enabled!(target: "camshaft::step", tracing::Level::$level)
+            };
         }
+        match notice {
+            Notice::Step(step) => at_level!(step.event_type.level(), is_enabled),
+            _ => false,
+        }
+    }
+
+    fn notice(&self, notice: &Notice) {
+        let Notice::Step(step) = notice else {
+            return;
+        };
+        let (run, event_type) = (step.execution_id, &step.event_type);
+        let execution = step.item_id.unwrap_or(run);
+        let payload = serde_json::to_string(&step.payload).unwrap_or_default();
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::event!(target: "camshaft::step", tracing::Level::$level, %run, %execution, payload, "{event_type}")
+            };
+        }
+        at_level!(event_type.level(), line);
     }
 }

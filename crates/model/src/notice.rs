@@ -26,11 +26,15 @@ pub enum Notice {
     },
 }
 
-/// The subscriber's side of the bus. Synchronous: it must return at once; who needs I/O owns a
-/// bounded queue and a task behind it.
+/// The subscriber's side of the bus.
 pub trait Subscriber: Send + Sync {
     /// A name for logs and metrics.
     fn name(&self) -> &str;
+
+    /// Whether it would make anything of a notice. Asked on the engine's thread: it must answer at once.
+    fn wants(&self, _: &Notice) -> bool {
+        true
+    }
 
     /// Takes one notice.
     fn notice(&self, notice: &Notice);

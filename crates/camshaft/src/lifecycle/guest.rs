@@ -99,6 +99,7 @@ async fn host(
         without_functions: false,
         api_url: url.clone(),
         subscribers,
+        apart: Vec::new(),
         on_link: connector::tell(Screen::standard()),
         part: Part::OnlyWhatIsAsked,
     })

@@ -135,6 +135,7 @@ async fn serve(
         without_functions: false,
         api_url: url.clone(),
         subscribers,
+        apart: Vec::new(),
         on_link: connector::tell(screen.clone()),
         part: Part::Everything,
     };
