@@ -7,9 +7,7 @@ use camshaft_model::definition::Pack;
 use camshaft_model::notice::Notice;
 use camshaft_model::port::dispatch::Job;
 use camshaft_model::port::store::Change;
-use camshaft_model::{
-    AttemptKey, Event, EventId, Execution, ExecutionId, Ref, StepEventDraft, Transition,
-};
+use camshaft_model::{AttemptKey, Event, Execution, ExecutionId, Ref, StepEventDraft, Transition};
 use std::sync::Arc;
 
 use crate::constraint::RateMoved;
@@ -24,7 +22,7 @@ pub(crate) enum Effect {
     /// Stop an attempt.
     Cancel(AttemptKey, Duration),
     /// Note that the database has an event that is held.
-    Held(EventId),
+    Held(Arc<Event>),
     /// Note that the database has what is told of executions that a constraint holds.
     Told,
     /// Look again at which sensors are wanted. The driver adds it where that has changed.

@@ -12,6 +12,7 @@ pub mod driver;
 mod explain;
 pub mod expression;
 pub mod handle;
+mod held_events;
 mod hidden;
 pub mod parameters;
 pub mod retry;

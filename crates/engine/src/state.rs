@@ -18,11 +18,11 @@ use camshaft_model::{
     Ref, RunRecord, Status, Timestamp,
 };
 
-use crate::apply::HeldEvents;
 use crate::catalog::{AwaitedSensor, RuleSensors};
 use crate::constraint::{
     Candidate, Candidates, Constraints, Hold, Home, Leases, Place, Told, Waiting, World,
 };
+use crate::held_events::HeldEvents;
 use crate::rule::RuleIndex;
 use crate::schedule::{self, Overlap};
 use crate::token::TokenSigner;

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// What a process that was killed ends with.
+const KILLED: i32 = 137;
+
 /// Two rules on one trigger.
 fn site_with_rules() -> Site {
     let site = site();
@@ -78,6 +81,35 @@ fn events_are_kept_through_a_crash_and_answered_in_order_and_once() {
     let next = go(&site, 5);
     engine.wait_for("rule       t.second matched");
     assert_eq!(answers(&site, &next), both("requested"));
+    assert_eq!(site.get("/api/v1/check"), json!({"violations": []}));
+}
+
+#[test]
+fn a_crash_while_events_are_let_go_loses_and_repeats_none() {
+    let site = site_with_rules();
+    let engine = site.up();
+    // One action runs at a time: what there is to do is to answer.
+    site.ok(["set-limit", "--scope", "global", "--concurrency", "1"]);
+    site.ok(["pause", "--events"]);
+    let events: Vec<String> = (0..700).map(|n| go(&site, n)).collect();
+    engine.kill();
+    // The first answers lead to an attempt, while others are on their way.
+    let mut engine = site.up_with(&[], &[("CAMSHAFT_CRASH_AT", "attempt.before_spawn")]);
+    site.run(["resume", "--events"]);
+    assert_eq!(engine.ended().0, KILLED);
+    let mut engine = site.up();
+    // They go in order, and each answer is followed by a line.
+    while answers(&site, &events[699]).is_empty() {
+        engine.wait_for("rule ");
+    }
+    let mut times = Vec::new();
+    for event in &events {
+        assert_eq!(answers(&site, event), both("requested"));
+        let page = site.get(&format!("/api/v1/enforcements?event={event}"));
+        let at = page["items"][0]["created_at"].as_str();
+        times.push(at.expect("a time").to_owned());
+    }
+    assert!(times.is_sorted(), "{times:?}");
     assert_eq!(site.get("/api/v1/check"), json!({"violations": []}));
 }
 

@@ -5,8 +5,6 @@
 //! for one sees it. A pause on a rule holds that rule's answer only. One that drops holds nothing: rules
 //! answer that they were not asked.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use camshaft_model::definition::Rule;
@@ -18,6 +16,7 @@ use camshaft_model::{
 use super::end::EXECUTION_TRIGGER;
 use crate::constraint::InForce;
 use crate::decision::{Decision, Effect, Unit};
+use crate::held_events::Kind;
 use crate::schedule::Overlap;
 use crate::state::{Context, State};
 use crate::uncertain::PutOff;
@@ -29,129 +28,6 @@ const MAX_EVENTS_BEHIND: usize = 10_000;
 /// So many that stay are passed over in one decision; the rest follows at once, so that nobody waits for all
 /// of them.
 const LOOKED_AT_ONCE: usize = 256;
-
-/// Events that wait for their rules.
-#[derive(Debug, Default)]
-pub(crate) struct HeldEvents {
-    events: BTreeMap<EventId, Held>,
-    /// The same events by what a pause must know of them to hold them. There are few kinds.
-    kinds: BTreeMap<Arc<Kind>, BTreeSet<EventId>>,
-    /// After which one to look for some that nothing holds any more; `None` if there are none.
-    release: Option<Option<EventId>>,
-    /// Whether the next of them is put off until it is known if an execution is recorded.
-    is_put_off: bool,
-}
-
-#[derive(Debug)]
-struct Held {
-    event: Arc<Event>,
-    kind: Arc<Kind>,
-    /// Whether the database has it. What it may yet refuse must lead to nothing.
-    is_stored: bool,
-}
-
-/// What events have in common that the same pauses hold.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Kind {
-    trigger: Ref,
-    /// The rules that have not been asked; `None` if nobody has.
-    rules: Option<Vec<Ref>>,
-}
-
-impl HeldEvents {
-    /// How many kinds of them there are.
-    pub(crate) fn kinds(&self) -> usize {
-        self.kinds.len()
-    }
-
-    fn insert(&mut self, event: Arc<Event>, rules: Option<Vec<Ref>>, is_stored: bool) {
-        let id = event.id;
-        self.remove(id);
-        let kind = Kind {
-            trigger: event.draft.trigger.clone(),
-            rules,
-        };
-        let known = self
-            .kinds
-            .get_key_value(&kind)
-            .map(|(kind, _)| kind.clone());
-        let kind = known.unwrap_or_else(|| Arc::new(kind));
-        self.kinds.entry(kind.clone()).or_default().insert(id);
-        let held = Held {
-            event,
-            kind,
-            is_stored,
-        };
-        self.events.insert(id, held);
-    }
-
-    fn remove(&mut self, id: EventId) -> Option<Held> {
-        let held = self.events.remove(&id)?;
-        if let Some(of_kind) = self.kinds.get_mut(&held.kind) {
-            of_kind.remove(&id);
-            if of_kind.is_empty() {
-                self.kinds.remove(&held.kind);
-            }
-        }
-        Some(held)
-    }
-
-    /// Takes up an event that an earlier engine held.
-    pub(crate) fn restore(&mut self, event: Event, rules: Option<Vec<Ref>>) {
-        self.insert(Arc::new(event), rules, true);
-        self.look_through();
-    }
-
-    /// Notes that the database has it.
-    pub(crate) fn stored(&mut self, id: EventId) {
-        if let Some(held) = self.events.get_mut(&id) {
-            held.is_stored = true;
-        }
-    }
-
-    /// Forgets what the database has not taken.
-    pub(crate) fn forget(&mut self, id: EventId) {
-        self.remove(id);
-    }
-
-    /// Something has ended that may have held some of them.
-    pub(crate) fn look_through(&mut self) {
-        if !self.events.is_empty() {
-            self.release = Some(None);
-        }
-    }
-
-    /// Lets one go as soon as it is stored, and those that come behind it after it.
-    fn answer_once_stored(&mut self, id: EventId) {
-        if self.release.is_none() {
-            let before = self.events.range(..id).next_back();
-            self.release = Some(before.map(|(before, _)| *before));
-        }
-    }
-
-    /// Whether older ones may go first.
-    const fn is_releasing(&self) -> bool {
-        self.release.is_some()
-    }
-
-    /// The next one may be looked at again, if it was put off.
-    pub(crate) fn go_on(&mut self) {
-        self.is_put_off = false;
-    }
-
-    /// Whether there is something to look at now. What is not stored yet is waited for.
-    pub(crate) fn has_next(&self) -> bool {
-        self.is_releasing()
-            && !self.is_put_off
-            && self.next().is_none_or(|(_, held)| held.is_stored)
-    }
-
-    fn next(&self) -> Option<(&EventId, &Held)> {
-        let after = self.release?;
-        let from = after.map_or(Unbounded, Excluded);
-        self.events.range((from, Unbounded)).next()
-    }
-}
 
 impl State {
     /// Lets rules and runs answer an event, or holds it.
@@ -244,8 +120,8 @@ impl State {
             event: event.id,
             rules: rules.clone(),
         });
-        unit.effects.push(Effect::Held(event.id));
-        self.held_events.insert(event.clone(), rules, false);
+        unit.effects.push(Effect::Held(event.clone()));
+        self.held_events.hold(event, rules);
     }
 
     /// Lets go the next event that nothing holds any more.
@@ -255,27 +131,30 @@ impl State {
                 return;
             }
             let Some((id, held)) = self.held_events.next() else {
-                self.held_events.release = None;
+                self.held_events.end_release();
                 return;
             };
-            let (id, stays) = (*id, self.is_still_held(&held.kind, context.now));
-            let met = (!stays).then(|| self.meets_uncertain(&held.event));
-            if let Some(uncertain) = met.flatten() {
-                self.uncertain.put_off(PutOff::HeldEvents(uncertain));
-                self.held_events.is_put_off = true;
-                return;
-            }
-            self.held_events.release = Some(Some(id));
-            if stays {
+            let kind = held.kind.clone();
+            if self.is_still_held(&kind, context.now) {
+                self.held_events.go_on_after(id);
                 continue;
             }
-            if let Some(Held { event, kind, .. }) = self.held_events.remove(id) {
-                let mut unit = Unit::default();
-                unit.changes.push(Change::ReleaseEvent(id));
-                self.ask_rules(&event, kind.rules.as_deref(), &mut unit, decision, context);
-                decision.units.push(unit);
-                return;
+            let Some(event) = self.held_events.whole(id) else {
+                let stays = |kind: &Kind| self.is_still_held(kind, context.now);
+                let to_read = self.held_events.to_read(stays);
+                return self.held_events.want(to_read);
+            };
+            if let Some(uncertain) = self.meets_uncertain(&event) {
+                self.uncertain.put_off(PutOff::HeldEvents(uncertain));
+                return self.held_events.put_off();
             }
+            self.held_events.forget(id);
+            self.held_events.go_on_after(id);
+            let mut unit = Unit::default();
+            unit.changes.push(Change::ReleaseEvent(id));
+            self.ask_rules(&event, kind.rules.as_deref(), &mut unit, decision, context);
+            decision.units.push(unit);
+            return;
         }
     }
 
@@ -291,7 +170,7 @@ impl State {
 
     /// Why an event cannot be taken, if it would be held and is one too many for that.
     pub(crate) fn holds_too_many(&self, draft: &EventDraft, now: Timestamp) -> Option<String> {
-        let held = self.held_events.events.len();
+        let held = self.held_events.len();
         if held < MAX_HELD_EVENTS {
             return None;
         }
@@ -328,31 +207,31 @@ impl State {
             (ScopeKind::Rule, None) | (_, Some(_)) => false,
             _ => self.is_of(pause, &kind.trigger),
         };
-        let kinds = self.held_events.kinds.iter();
+        let kinds = self.held_events.kinds();
         kinds
             .filter(|(kind, _)| is_held(kind))
-            .map(|(_, events)| events.len() as u64)
+            .map(|(_, events)| events as u64)
             .sum()
     }
 
     /// Whether a rule that an event may match is yet to be asked, because the event is held.
     pub(crate) fn is_yet_to_be_asked(&self, rule: &Ref, id: EventId) -> bool {
-        let held = self.held_events.events.get(&id);
-        held.is_some_and(|held| {
-            let rules = held.kind.rules.as_ref();
+        let kind = self.held_events.kind_of(id);
+        kind.is_some_and(|kind| {
+            let rules = kind.rules.as_ref();
             rules.is_none_or(|rules| rules.contains(rule))
         })
     }
 
     /// What holds an event or the answers of some rules to it, in a sentence.
     pub(crate) fn why_event_held(&self, id: EventId, now: Timestamp) -> Option<String> {
-        let held = self.held_events.events.get(&id)?;
+        let kind = self.held_events.kind_of(id)?;
         let by_rule = || {
-            let mut rules = held.kind.rules.iter().flatten();
+            let mut rules = kind.rules.iter().flatten();
             rules.find_map(|rule| self.paused_rule(rule, now))
         };
-        let pause = self.paused_event(&held.kind.trigger, now).or_else(by_rule);
-        let who = match held.kind.rules.as_deref() {
+        let pause = self.paused_event(&kind.trigger, now).or_else(by_rule);
+        let who = match kind.rules.as_deref() {
             None => "No rule has been asked yet".to_owned(),
             Some([only]) => format!("{only} has not been asked yet"),
             Some(rules) => {

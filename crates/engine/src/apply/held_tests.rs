@@ -1,9 +1,12 @@
 //! Pauses of events: for how long they hold and drop, and which.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use camshaft_model::port::sensor::IntakeError;
-use camshaft_model::{EnforcementOutcome, Event, EventDraft, EventId, Ref, Scope, Status};
+use camshaft_model::port::store::HeldEvent;
+use camshaft_model::{EnforcementOutcome, EventDraft, EventId, Origin, Ref, Scope, Status};
+use serde_json::json;
 
 use super::held::MAX_HELD_EVENTS;
 use super::order_tests::{held, requested};
@@ -113,15 +116,15 @@ fn so_many_are_held_and_only_what_would_be_one_more_is_refused() {
     let kept = bench.keep().units.remove(0).events.remove(0);
     let rules: Vec<Ref> = vec!["t.on_poke".parse().unwrap()];
     for number in 1..MAX_HELD_EVENTS as u128 {
-        let event = Event {
-            id: EventId::from_bytes(number.to_be_bytes()),
-            ..Event::clone(&kept)
-        };
-        bench.state.held_events.restore(event, Some(rules.clone()));
+        bench.state.held_events.restore(HeldEvent {
+            event: EventId::from_bytes(number.to_be_bytes()),
+            trigger: kept.draft.trigger.clone(),
+            rules: Some(rules.clone()),
+        });
     }
     assert!(bench.all_due().iter().all(|due| due.units.is_empty()));
     assert_eq!(held_by(&bench, "rule:t.on_poke"), MAX_HELD_EVENTS as u64);
-    assert_eq!(bench.state.held_events.kinds(), 1);
+    assert_eq!(bench.state.held_events.kinds().len(), 1);
 
     let refused = bench.emit(poked(None)).err().unwrap();
     assert!(matches!(refused, IntakeError::Unavailable(_)));
@@ -167,5 +170,93 @@ fn a_pause_counts_what_it_holds_by_kind() {
     bench.resume_events("pack:t");
     assert_eq!(held(&bench), [3, 3, 0, 0, 0, 0]);
     bench.resume_events("rule:t.on_poke");
-    assert_eq!((held(&bench), bench.state.held_events.kinds()), ([0; 6], 0));
+    assert_eq!(
+        (held(&bench), bench.state.held_events.kinds().len()),
+        ([0; 6], 0)
+    );
+}
+
+/// The events to which rules asked for executions, in the order in which they did.
+fn answered(bench: &Bench, decisions: &[Decision]) -> Vec<EventId> {
+    let event_of = |id| match &bench.state.live[&id].spec.origin {
+        Origin::Rule { event, .. } => *event,
+        other => panic!("{other:?}"),
+    };
+    requested(decisions).into_iter().map(event_of).collect()
+}
+
+#[test]
+fn of_what_is_held_nothing_is_kept_that_no_pause_asks_for() {
+    let mut bench = bench();
+    bench.pause_events("global", false);
+    let mut draft = poked(None);
+    draft.payload = json!({ "text": "x".repeat(100_000) });
+    let kept = bench.emit(draft).unwrap().decision;
+    let event = Arc::downgrade(&kept.units[0].events[0]);
+    bench.stored(&kept);
+    assert!(event.upgrade().is_some());
+    drop(kept);
+    assert!(event.upgrade().is_none(), "its payload is in memory");
+    assert_eq!(requested(&bench.resume_events("global")).len(), 1);
+}
+
+#[test]
+fn what_is_held_goes_in_its_order_and_is_read_a_few_at_a_time() {
+    let mut bench = bench();
+    bench.pause_events("global", false);
+    let mut order = Vec::new();
+    for _ in 0..600 {
+        order.push(bench.keep().units[0].events[0].id);
+    }
+    let scope = "global".parse().unwrap();
+    bench.apply(|state, context| state.clear_constraints(&scope, None, context));
+    let (mut reads, mut decisions) = (Vec::new(), Vec::new());
+    for _ in 0..700 {
+        let due = bench.apply(|state, context| state.due(context));
+        assert!(due.units.len() <= 1);
+        bench.stored(&due);
+        decisions.push(due);
+        // What comes meanwhile comes behind them.
+        if decisions.len() == 5 {
+            order.push(bench.keep().units[0].events[0].id);
+        }
+        match bench.read_events() {
+            0 => {}
+            read => reads.push(read),
+        }
+    }
+    assert_eq!(reads, [256, 256, 89]);
+    assert_eq!(answered(&bench, &decisions), order);
+    assert_eq!(bench.state.next_due(), None);
+}
+
+#[test]
+fn nothing_goes_while_it_is_read_and_a_pause_that_comes_then_holds_it_again() {
+    let mut bench = bench();
+    bench.pause_events("global", false);
+    let order: Vec<_> = (0..9).map(|_| bench.keep().units[0].events[0].id).collect();
+    let scope = "global".parse().unwrap();
+    bench.apply(|state, context| state.clear_constraints(&scope, None, context));
+    bench.pass(0);
+    assert_eq!(bench.state.next_due(), None, "they are read");
+    let swept = bench.apply(|state, context| state.sweep(context));
+    assert!(swept.units.is_empty());
+    bench.read_events();
+    let first = bench.pass(0);
+    bench.pause_events("global", false);
+    assert!(bench.all_due().iter().all(|due| due.units.is_empty()));
+    assert_eq!(held_by(&bench, "global"), 8);
+    let mut decisions = bench.resume_events("global");
+    decisions.insert(0, first);
+    assert_eq!(answered(&bench, &decisions), order);
+}
+
+#[test]
+fn an_event_that_is_not_recorded_does_not_keep_others_back() {
+    let mut bench = bench();
+    bench.pause_events("global", false);
+    let ids: Vec<_> = (0..3).map(|_| bench.keep().units[0].events[0].id).collect();
+    bench.events.remove(&ids[0]);
+    let decisions = bench.resume_events("global");
+    assert_eq!(answered(&bench, &decisions), ids[1..]);
 }

@@ -12,7 +12,8 @@ use camshaft_model::definition::workflow::{
 use camshaft_model::definition::{Action, EntryPoint, RetryPolicy};
 use camshaft_model::port::store::Transaction;
 use camshaft_model::{
-    AttemptKey, ExecutionId, ExecutionState, Object, Origin, Status, StepEventType, Timestamp,
+    AttemptKey, Event, ExecutionId, ExecutionState, Object, Origin, Status, StepEventType,
+    Timestamp,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -201,13 +202,17 @@ impl World {
         }
     }
 
-    /// The disk has taken the next unit, or refused it.
+    /// The disk has taken the next unit, or refused it. What somebody wants to read it reads first.
     fn store(&mut self) {
+        self.bench.read_events();
         let Some((transaction, at, unit)) = self.on_the_way.pop_front() else {
             return;
         };
         match self.ledger.store(transaction, at) {
             Ok(()) => {
+                let events = unit.events.iter();
+                let events = events.map(|event| (event.id, Event::clone(event)));
+                self.bench.events.extend(events);
                 for receipt in &unit.receipts {
                     receipt.come();
                 }
@@ -365,7 +370,10 @@ impl World {
             if let Some(at) = self.bench.state.next_due() {
                 self.bench.now = self.bench.now.max(at);
                 self.all_due();
-            } else if self.on_the_way.is_empty() && self.running.is_empty() {
+            } else if self.bench.read_events() == 0
+                && self.on_the_way.is_empty()
+                && self.running.is_empty()
+            {
                 return;
             }
         }

@@ -16,8 +16,6 @@ mod uncertain;
 mod undo;
 pub(crate) mod workflow;
 
-pub(crate) use held::HeldEvents;
-
 #[cfg(test)]
 pub(crate) mod constraint_tests;
 #[cfg(test)]

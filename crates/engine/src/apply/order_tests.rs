@@ -8,7 +8,7 @@ use camshaft_model::definition::workflow::{
 };
 use camshaft_model::definition::{Action, EntryPoint};
 use camshaft_model::port::store::Change;
-use camshaft_model::{ExecutionId, Object, Status};
+use camshaft_model::{Event, ExecutionId, Object, Status};
 use serde_json::{Value, json};
 
 use super::constraint_tests::constraint;
@@ -43,19 +43,34 @@ impl Bench {
     /// All that is due, each decision as it is handed over and stored.
     pub(super) fn all_due(&mut self) -> Vec<Decision> {
         let mut decisions = Vec::new();
+        self.read_events();
         while self.state.next_due().is_some_and(|at| at <= self.now) {
             let due = self.apply(|state, context| state.due(context));
             self.stored(&due);
+            self.read_events();
             decisions.push(due);
         }
         decisions.iter().for_each(assert_is_whole);
         decisions
     }
 
+    /// What the database answers to who wants to read events that go next.
+    pub(super) fn read_events(&mut self) -> usize {
+        let Some(wanted) = self.state.held_events.take_wanted() else {
+            return 0;
+        };
+        let read = wanted.iter().filter_map(|id| self.events.get(id).cloned());
+        self.state.held_events.supply(&wanted, read.collect());
+        wanted.len()
+    }
+
     pub(super) fn stored(&mut self, decision: &Decision) {
+        let events = decision.units.iter().flat_map(|unit| &unit.events);
+        let events = events.map(|event| (event.id, Event::clone(event)));
+        self.events.extend(events);
         for effect in decision.units.iter().flat_map(|unit| &unit.effects) {
             match effect {
-                Effect::Held(event) => self.state.held_events.stored(*event),
+                Effect::Held(event) => self.state.held_events.stored(event.clone()),
                 Effect::Told => self.state.untold.answered(),
                 _ => {}
             }

@@ -1,6 +1,6 @@
 //! Decisions without a database: commands go in, units come out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use camshaft_model::port::dispatch::{AttemptEnd, Capacity, Report};
 use camshaft_model::port::sensor::IntakeError;
 use camshaft_model::port::store::Change;
 use camshaft_model::{
-    AttemptKey, EnforcementOutcome, EventDraft, EventSource, ExecutionId, Object, Origin, Output,
-    Status, StepEventType, Timestamp,
+    AttemptKey, EnforcementOutcome, Event, EventDraft, EventId, EventSource, ExecutionId, Object,
+    Origin, Output, Status, StepEventType, Timestamp,
 };
 use camshaft_testkit::SeededEntropy;
 use serde_json::{Value, json};
@@ -29,6 +29,8 @@ pub(crate) struct Bench {
     pub(crate) state: State,
     pub(super) entropy: SeededEntropy,
     pub(super) now: Timestamp,
+    /// The events that the database has.
+    pub(super) events: HashMap<EventId, Event>,
 }
 
 pub(crate) fn action(name: &str) -> Action {
@@ -132,6 +134,7 @@ impl Bench {
             state,
             entropy: SeededEntropy::new(1),
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
+            events: HashMap::new(),
         }
     }
 

@@ -16,7 +16,7 @@ impl State {
         self.held_events.go_on();
         for effect in unit.effects {
             match effect {
-                Effect::Held(event) => self.held_events.forget(event),
+                Effect::Held(event) => self.held_events.forget(event.id),
                 Effect::Told => self.untold.answered(),
                 _ => {}
             }

@@ -57,7 +57,7 @@ impl Submitted for Pending {
 
 /// See the module.
 pub(crate) struct Core {
-    this: Weak<Self>,
+    pub(super) this: Weak<Self>,
     state: Mutex<State>,
     ports: Ports,
     dispatch: OnceLock<Arc<dyn Dispatch>>,
@@ -177,6 +177,9 @@ impl Core {
                 Some(last) => last.effects.push(Effect::Sensors),
                 None => self.refresh_sensors(),
             }
+        }
+        if let Some(wanted) = state.held_events.take_wanted() {
+            self.read_held(wanted);
         }
         for mut unit in decision.units {
             state.expect_receipts(&mut unit);
@@ -354,6 +357,11 @@ impl Core {
                 answer(outcome);
             }
         });
+    }
+
+    /// Whether the database is closed for good.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
     /// Ends every wait for an end, those to come too.

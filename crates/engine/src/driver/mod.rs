@@ -11,6 +11,7 @@
 mod core;
 #[cfg(test)]
 mod core_tests;
+mod held;
 mod pulse;
 mod recover;
 mod sensors;

@@ -49,8 +49,8 @@ impl Core {
         }
         // What is over by now is over before anything is decided.
         self.apply(State::end_expired);
-        for (event, rules) in self.store().held_events().await? {
-            self.alter(|state| state.held_events.restore(event, rules));
+        for held in self.store().held_events().await? {
+            self.alter(|state| state.held_events.restore(held));
         }
         let mut recovered = Recovered::default();
         let mut cut_off = Vec::new();

@@ -232,7 +232,8 @@ impl State {
 
     /// Of so many constraints it is counted at once what they do, so that nobody waits long for that.
     fn counted_at_once(&self) -> usize {
-        let each = self.waiting.classes().len() + self.leases.len() + self.held_events.kinds();
+        let each =
+            self.waiting.classes().len() + self.leases.len() + self.held_events.kinds().len();
         (LOOKED_AT_AT_ONCE / each.max(1)).max(1)
     }
 }

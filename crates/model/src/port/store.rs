@@ -245,6 +245,17 @@ pub struct ConstraintRecord {
     pub rate_at: Option<Timestamp>,
 }
 
+/// An event that is held, by what a pause must know of it to hold it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldEvent {
+    /// The event.
+    pub event: EventId,
+    /// Its kind.
+    pub trigger: Ref,
+    /// The rules that have not answered it; `None` if nobody was asked.
+    pub rules: Option<Vec<Ref>>,
+}
+
 /// Whether a read takes in results and parameters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Values {
@@ -442,6 +453,14 @@ pub trait Store: Send + Sync {
     /// One event.
     async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError>;
 
+    /// The events of these ids that there are, in this order, as long as their payloads fit in so many bytes
+    /// of JSON; the first of them in any case.
+    async fn events_by_id(
+        &self,
+        ids: Vec<EventId>,
+        max_bytes: u64,
+    ) -> Result<Vec<Event>, StoreError>;
+
     /// A page of events, newest first.
     async fn events(
         &self,
@@ -478,9 +497,8 @@ pub trait Store: Send + Sync {
     /// Every constraint that is recorded, also such as have expired.
     async fn constraints(&self) -> Result<Vec<ConstraintRecord>, StoreError>;
 
-    /// Every event that is held, oldest first, with the rules that have not answered it; `None` if nobody
-    /// has been asked.
-    async fn held_events(&self) -> Result<Vec<(Event, Option<Vec<Ref>>)>, StoreError>;
+    /// Every event that is held, oldest first.
+    async fn held_events(&self) -> Result<Vec<HeldEvent>, StoreError>;
 
     /// The rules whose definition is overridden, and how.
     async fn rule_overrides(&self) -> Result<Vec<(Ref, bool)>, StoreError>;

@@ -148,6 +148,14 @@ pub(super) fn read_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Re
         .map_err(|e| unreadable(column, e))
 }
 
+/// How many bytes of text a column holds.
+pub(super) fn bytes_of(row: &Row<'_>, column: usize) -> Result<u64> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len() as u64,
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => 0,
+    })
+}
+
 /// Whatever a column holds, as text.
 pub(super) fn read_text(row: &Row<'_>, column: usize) -> Result<Option<String>> {
     Ok(match row.get_ref(column)? {

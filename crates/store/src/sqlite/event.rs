@@ -66,6 +66,28 @@ pub(super) fn one(connection: &Connection, id: EventId) -> Result<Option<Event>>
         .optional()
 }
 
+/// The events of these ids, as long as their payloads fit in so many bytes; the first in any case.
+pub(super) fn by_id(
+    connection: &Connection,
+    ids: &[EventId],
+    max_bytes: u64,
+) -> Result<Vec<Event>> {
+    let mut one = connection.prepare_cached(&format!("{SELECT} WHERE id = ?1"))?;
+    let (mut events, mut bytes) = (Vec::new(), 0);
+    for id in ids {
+        let mut rows = one.query([id.bytes()])?;
+        let Some(row) = rows.next()? else {
+            continue;
+        };
+        bytes += codec::bytes_of(row, 3)?;
+        if bytes > max_bytes && !events.is_empty() {
+            break;
+        }
+        events.push(read(row)?);
+    }
+    Ok(events)
+}
+
 /// A page of events, newest first.
 pub(super) fn page(
     connection: &Connection,
@@ -88,16 +110,6 @@ pub(super) fn page(
              ORDER BY id DESC LIMIT ?2"
         ))?
         .query_map(params![below, page.limit, trigger], read)?
-        .collect()
-}
-
-/// The events that are held, oldest first.
-pub(super) fn held(connection: &Connection) -> Result<Vec<Event>> {
-    connection
-        .prepare_cached(&format!(
-            "{SELECT} WHERE id IN (SELECT event FROM held_event) ORDER BY id"
-        ))?
-        .query_map([], read)?
         .collect()
 }
 

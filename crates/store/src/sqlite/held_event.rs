@@ -1,11 +1,10 @@
 //! Events that wait for their rules.
 
-use std::collections::HashMap;
-
-use camshaft_model::{Event, EventId, Ref};
+use camshaft_model::port::store::HeldEvent;
+use camshaft_model::{EventId, Ref};
 use rusqlite::{Connection, Result, params};
 
-use super::{codec, event};
+use super::codec;
 
 /// Records that an event is held.
 pub(super) fn put(connection: &Connection, id: EventId, rules: Option<&Vec<Ref>>) -> Result<()> {
@@ -26,20 +25,19 @@ pub(super) fn remove(connection: &Connection, id: EventId) -> Result<()> {
         .map(drop)
 }
 
-/// Every event that is held, oldest first, with the rules that have not answered it.
-pub(super) fn all(connection: &Connection) -> Result<Vec<(Event, Option<Vec<Ref>>)>> {
-    let mut rules: HashMap<EventId, Option<Vec<Ref>>> = connection
-        .prepare_cached("SELECT event, rules FROM held_event")?
+/// Every event that is held, oldest first.
+pub(super) fn all(connection: &Connection) -> Result<Vec<HeldEvent>> {
+    connection
+        .prepare_cached(
+            "SELECT event.id, (SELECT text FROM name WHERE name.id = trigger), rules
+             FROM held_event JOIN event ON event.id = held_event.event ORDER BY held_event.event",
+        )?
         .query_map([], |row| {
-            let id = row.get(0).map(EventId::from_bytes)?;
-            Ok((id, codec::read_json(row, 1)?))
+            Ok(HeldEvent {
+                event: row.get(0).map(EventId::from_bytes)?,
+                trigger: codec::read_ref(row, 1)?,
+                rules: codec::read_json(row, 2)?,
+            })
         })?
-        .collect::<Result<_>>()?;
-    let held = event::held(connection)?.into_iter();
-    Ok(held
-        .map(|event| {
-            let rules = rules.remove(&event.id).flatten();
-            (event, rules)
-        })
-        .collect())
+        .collect()
 }

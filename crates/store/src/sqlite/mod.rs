@@ -35,9 +35,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use camshaft_model::port::store::{
-    Commits, ConstraintRecord, EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter,
-    Laps, OnCommit, PackRecord, PageRequest, StepEventFilter, Store, StoreError, Transaction,
-    Values, Violation,
+    Commits, ConstraintRecord, EnforcementFilter, EventFilter, ExecutionFilter, HeldEvent,
+    InquiryFilter, Laps, OnCommit, PackRecord, PageRequest, StepEventFilter, Store, StoreError,
+    Transaction, Values, Violation,
 };
 use camshaft_model::run::CachedResult;
 use camshaft_model::{
@@ -365,6 +365,17 @@ impl Store for SqliteStore {
         self.readers.read_one(move |c| event::one(c, id)).await
     }
 
+    async fn events_by_id(
+        &self,
+        ids: Vec<EventId>,
+        max_bytes: u64,
+    ) -> Result<Vec<Event>, StoreError> {
+        // Rules wait for these, so lists that people look at do not go first.
+        self.readers
+            .read_one(move |c| event::by_id(c, &ids, max_bytes))
+            .await
+    }
+
     async fn events(
         &self,
         filter: EventFilter,
@@ -417,7 +428,7 @@ impl Store for SqliteStore {
         self.readers.read(constraint::all).await
     }
 
-    async fn held_events(&self) -> Result<Vec<(Event, Option<Vec<Ref>>)>, StoreError> {
+    async fn held_events(&self) -> Result<Vec<HeldEvent>, StoreError> {
         self.readers.read(held_event::all).await
     }
 

@@ -45,7 +45,7 @@ macro_rules! store_contract {
             what_is_stored_is_read_back_whole, attempts_are_recorded_once, sensors_packs_and_overrides_are_kept,
             constraints_are_replaced_by_key_and_keep_the_instant_of_their_rate,
             what_holds_an_execution_is_recorded_while_it_waits,
-            held_events_are_kept_with_the_rules_that_have_not_answered,
+            held_events_are_kept_with_the_rules_that_have_not_answered, events_are_read_by_their_ids_up_to_a_size,
             step_events_of_a_transaction_have_no_gaps, what_was_acknowledged_survives_a_restart,
             epochs_rise_also_over_restarts, callbacks_are_called_once_and_in_order,
             a_repeated_event_is_refused, a_repeated_idempotency_key_is_refused, a_move_from_elsewhere_is_refused,

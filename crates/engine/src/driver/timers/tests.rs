@@ -9,9 +9,9 @@ use camshaft_model::definition::TriggerKind;
 use camshaft_model::port::clock::Clock;
 use camshaft_model::port::sensor::{Accepted, Intake, IntakeError, SensorHost, SensorSpec};
 use camshaft_model::port::store::{
-    Change, ConstraintRecord, EnforcementFilter, EventFilter, ExecutionFilter, InquiryFilter, Laps,
-    OnCommit, Outcome, PackRecord, PageRequest, StepEventFilter, Store, StoreError, Transaction,
-    Values, Violation,
+    Change, ConstraintRecord, EnforcementFilter, EventFilter, ExecutionFilter, HeldEvent,
+    InquiryFilter, Laps, OnCommit, Outcome, PackRecord, PageRequest, StepEventFilter, Store,
+    StoreError, Transaction, Values, Violation,
 };
 use camshaft_model::run::CachedResult;
 use camshaft_model::{
@@ -204,6 +204,9 @@ impl Store for World {
     async fn event(&self, _: EventId) -> Result<Option<Event>, StoreError> {
         unreachable!()
     }
+    async fn events_by_id(&self, _: Vec<EventId>, _: u64) -> Result<Vec<Event>, StoreError> {
+        unreachable!()
+    }
     async fn events(
         &self,
         _: EventFilter,
@@ -234,7 +237,7 @@ impl Store for World {
     async fn constraints(&self) -> Result<Vec<ConstraintRecord>, StoreError> {
         Ok(Vec::new())
     }
-    async fn held_events(&self) -> Result<Vec<(Event, Option<Vec<Ref>>)>, StoreError> {
+    async fn held_events(&self) -> Result<Vec<HeldEvent>, StoreError> {
         unreachable!()
     }
     async fn rule_overrides(&self) -> Result<Vec<(Ref, bool)>, StoreError> {
