@@ -225,7 +225,7 @@ impl Bench {
     }
 }
 
-pub(super) fn poked(dedup_key: Option<&str>) -> EventDraft {
+pub(crate) fn poked(dedup_key: Option<&str>) -> EventDraft {
     EventDraft {
         trigger: "t.poked".parse().unwrap(),
         payload: json!({}),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use camshaft_model::notice::{Notice, Publish};
 use camshaft_model::port::store::{OnCommit, Outcome, Refusal, StoreError};
-use camshaft_model::{ExecutionId, Object, Origin};
+use camshaft_model::{Event, ExecutionId, Object, Origin};
 use camshaft_testkit::{ManualClock, SeededEntropy};
 use serde_json::json;
 use tokio::sync::watch;
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::timers::tests::World;
 use super::{Core, Ports};
 use crate::apply::constraint_tests::constraint;
-use crate::apply::tests::{Bench, action};
+use crate::apply::tests::{Bench, action, poked};
 use crate::handle::{ExecutionRequest, Requested};
 use crate::workflow::Kept;
 
@@ -113,6 +113,42 @@ async fn what_a_pause_holds_is_told_of_one_unit_at_a_time_also_after_one_that_is
         });
     }
     assert_eq!(units, 1_000_usize.div_ceil(256));
+    stop.send(true).unwrap();
+    pulse.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_cannot_be_read_when_it_may_go_is_read_later() {
+    let world = Arc::new(World::default());
+    let core = core(&world, 1);
+    let pause = constraint("global", "event_pause", &json!({}), core.clock().now());
+    let scope = pause.scope.clone();
+    core.apply(|state, context| state.set_constraint(pause, context).unwrap());
+    let mut events = Vec::new();
+    core.apply(|state, context| {
+        let decision = state.ingest(poked(None), None, context).unwrap().decision;
+        events.extend(
+            decision.units[0]
+                .events
+                .iter()
+                .map(|event| Event::clone(event)),
+        );
+        decision
+    });
+    let failed = Err(StoreError::Unavailable("not now".to_owned()));
+    world.events_read.lock().extend([failed, Ok(events)]);
+    unanswered(&world)
+        .into_iter()
+        .for_each(|done| done.done(stored()));
+    core.apply(|state, context| state.clear_constraints(&scope, None, context).0);
+    drop(unanswered(&world));
+    assert_eq!(core.read(|state| state.held_events.len()), 1);
+    let (stop, shutdown) = watch::channel(false);
+    let pulse = tokio::spawn(core.clone().pulse(shutdown));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(unanswered(&world).len(), 1, "its answer");
+    assert_eq!(core.read(|state| state.held_events.len()), 0);
+    assert!(world.events_read.lock().is_empty());
     stop.send(true).unwrap();
     pulse.await.unwrap();
 }

@@ -1,6 +1,6 @@
 //! Timers against an engine and a store in memory, and a clock that is set by hand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ pub(crate) struct World {
     let_through: Notify,
     /// What the database was handed, if it does not answer yet.
     pub(crate) unanswered: Mutex<Option<Vec<OnCommit>>>,
+    /// What the database answers to reads of events by their ids, one after another.
+    pub(crate) events_read: Mutex<VecDeque<Result<Vec<Event>, StoreError>>>,
 }
 
 impl World {
@@ -205,7 +207,7 @@ impl Store for World {
         unreachable!()
     }
     async fn events_by_id(&self, _: Vec<EventId>, _: u64) -> Result<Vec<Event>, StoreError> {
-        unreachable!()
+        self.events_read.lock().pop_front().unwrap()
     }
     async fn events(
         &self,
