@@ -6,7 +6,7 @@ use camshaft_model::port::store::{
     ExecutionFilter, Laps, PageRequest, StepEventFilter, StoreError, Values,
 };
 use camshaft_model::{
-    ErrorCode, Execution, ExecutionId, Ref, Status, StepEvent, StepEventType, Timestamp,
+    ErrorCode, Execution, ExecutionId, Ref, Status, StepEvent, StepEventType, TaskRef, Timestamp,
 };
 
 use super::{Material, Trace};
@@ -76,7 +76,10 @@ impl Engine {
                 .extend(workflow.map(|workflow| (id, workflow.clone())));
             // A version that is not loaded any more may have been a workflow.
             if workflow.is_some() || action.is_none() {
-                let mut tasks = store.tasks(id, Laps::All, Values::LeaveOut).await?;
+                let room = MAX_EXECUTIONS.saturating_sub(material.executions.len() + waiting.len());
+                let (left_out, laps) = self.children(id, room, &mut waiting).await?;
+                material.left_out += left_out;
+                let mut tasks = store.tasks(id, laps, Values::LeaveOut).await?;
                 let under_way = self.core.read(|state| state.tasks_now(id, now));
                 for task in tasks.iter_mut().filter(|task| task.ended_at.is_none()) {
                     if let Some(task_now) = under_way.get(&task.task) {
@@ -86,9 +89,6 @@ impl Engine {
                     }
                 }
                 material.tasks.extend(tasks);
-                let room = MAX_EXECUTIONS.saturating_sub(material.executions.len() + waiting.len());
-                let left_out = self.children(id, room, &mut waiting).await?;
-                material.left_out += left_out;
             }
             material.executions.push(execution);
         }
@@ -97,14 +97,16 @@ impl Engine {
         Ok(material)
     }
 
-    /// Adds the children of a run, and says how many there were no room for.
+    /// Adds the children of a run, and says how many there were no room for, and of which laps those are that
+    /// there was room for.
     async fn children(
         &self,
         run: ExecutionId,
         room: usize,
         into: &mut VecDeque<Execution>,
-    ) -> Result<usize, StoreError> {
+    ) -> Result<(usize, Laps), StoreError> {
         let (mut after, mut read, mut left_out) = (None, 0, 0);
+        let mut last_lap = TaskRef::KEPT_LAP;
         loop {
             let page = PageRequest { after, limit: PAGE };
             let children = self
@@ -115,6 +117,8 @@ impl Engine {
             let full = children.len() == PAGE as usize;
             for child in children {
                 if read < room {
+                    let lap = child.spec.task.as_ref().map(|task| task.lap);
+                    last_lap = last_lap.max(lap.unwrap_or_default());
                     into.push_back(child);
                 } else {
                     left_out += 1;
@@ -122,7 +126,11 @@ impl Engine {
                 read += 1;
             }
             if !full || left_out >= MAX_EXECUTIONS {
-                return Ok(left_out);
+                let laps = match left_out {
+                    0 => Laps::All,
+                    _ => Laps::Until(last_lap),
+                };
+                return Ok((left_out, laps));
             }
         }
     }

@@ -117,7 +117,7 @@ pub enum StepKind {
 pub struct TraceStep {
     /// What it is about.
     pub kind: StepKind,
-    /// The way to it from the run: `task`, `task[3]` for an item, `task:2` for a second visit,
+    /// The way to it from the run: `task`, `task[3]` for an item, `task#2` for a second visit,
     /// `run/task` below another run.
     pub step: String,
     /// The lap of its run.

@@ -149,6 +149,8 @@ impl<'a> Walk<'a> {
             return earlier.lap < later.lap && starts_a_lap(graph, to, target);
         }
         match &target.entry {
+            // A task does not run beside itself: a later visit waits for the end of the one before it.
+            _ if from == to => true,
             _ if target.finally && !source.finally => true,
             Entry::Needs(needs) => needs.iter().any(|need| need.task == from),
             Entry::Transitions(_) => source.next.iter().any(|next| next.to.contains(&to)),

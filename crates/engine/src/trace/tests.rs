@@ -456,6 +456,53 @@ fn laps_are_told_apart_and_the_rest_between_them_is_a_delay() {
     );
 }
 
+/// Two tasks lead to the same one: what it was asked for the second time, it did once it was free again.
+#[test]
+fn a_second_visit_waits_for_the_first_and_not_for_what_asked_for_it() {
+    let leads_to = |name: &str, to: Vec<usize>| Task {
+        entry: Entry::Transitions(Join::Each),
+        next: vec![Next {
+            when: None,
+            publish: Object::new(),
+            to,
+        }],
+        ..task(name, &[])
+    };
+    let workflow = Workflow {
+        tasks: vec![
+            leads_to("start", vec![1, 2]),
+            leads_to("aside", vec![2]),
+            leads_to("work", Vec::new()),
+        ],
+        ..Workflow::default()
+    };
+    let second = TaskRef {
+        visit: 2,
+        ..task_ref("work")
+    };
+    let material = Material {
+        executions: vec![
+            execution(RUN, None, [0, 0, 70]),
+            execution(2, Some(task_ref("start")), [0, 0, 10]),
+            execution(3, Some(task_ref("aside")), [10, 10, 20]),
+            execution(4, Some(task_ref("work")), [10, 10, 60]),
+            execution(5, Some(second.clone()), [60, 60, 70]),
+        ],
+        tasks: vec![
+            record(task_ref("start"), Some(2), [0, 10]),
+            record(task_ref("aside"), Some(3), [10, 20]),
+            record(task_ref("work"), Some(4), [10, 60]),
+            record(second, Some(5), [60, 70]),
+        ],
+        workflows: HashMap::from([(id(RUN), Arc::new(workflow))]),
+        ..Material::default()
+    };
+    assert_eq!(
+        path(&traced(&material)),
+        ["0+10 start Run", "10+50 work Run", "60+10 work#2 Run"]
+    );
+}
+
 #[test]
 fn a_run_that_has_not_ended_is_traced_up_to_now() {
     let mut run = execution(RUN, None, [0, 0, 0]);

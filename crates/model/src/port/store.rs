@@ -276,6 +276,8 @@ pub enum Values {
 pub enum Laps {
     /// Of every lap that has begun.
     All,
+    /// Of those up to this one.
+    Until(u32),
     /// Of this lap; [`TaskRef::KEPT_LAP`] is what the run keeps of an earlier one.
     Only(u32),
 }
@@ -405,6 +407,7 @@ pub trait Store: Send + Sync {
     async fn item_counts(
         &self,
         run: ExecutionId,
+        laps: Laps,
     ) -> Result<Vec<(TaskRef, Status, u32)>, StoreError>;
 
     /// How far a run of a workflow has come.

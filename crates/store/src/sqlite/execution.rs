@@ -224,10 +224,7 @@ pub(super) fn children(
     laps: Laps,
     page: PageRequest<ExecutionId>,
 ) -> Result<Vec<Execution>> {
-    let (first, last) = match laps {
-        Laps::All => (0, u32::MAX),
-        Laps::Only(lap) => (lap, lap),
-    };
+    let (first, last) = bounds(laps);
     connection
         .prepare_cached(&format!(
             "{SELECT} INDEXED BY execution_by_parent
@@ -246,18 +243,30 @@ pub(super) fn children(
         .collect()
 }
 
+/// The first and the last of some laps.
+const fn bounds(laps: Laps) -> (u32, u32) {
+    match laps {
+        Laps::All => (0, u32::MAX),
+        Laps::Until(lap) => (0, lap),
+        Laps::Only(lap) => (lap, lap),
+    }
+}
+
 /// How many items of each task of a run are in each status.
 pub(super) fn item_counts(
     connection: &Connection,
     run: ExecutionId,
+    laps: Laps,
 ) -> Result<Vec<(TaskRef, Status, u32)>> {
+    let (first, last) = bounds(laps);
     connection
         .prepare_cached(
             "SELECT lap, (SELECT text FROM name WHERE name.id = task), visit, status, count(*)
              FROM execution INDEXED BY execution_by_parent
-             WHERE parent = ?1 AND item IS NOT NULL GROUP BY lap, task, visit, status",
+             WHERE parent = ?1 AND item IS NOT NULL AND lap BETWEEN ?2 AND ?3
+             GROUP BY lap, task, visit, status",
         )?
-        .query_map([run.bytes()], |row| {
+        .query_map(params![run.bytes(), first, last], |row| {
             let task = TaskRef {
                 lap: row.get(0)?,
                 name: row.get(1)?,

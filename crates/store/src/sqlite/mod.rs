@@ -281,9 +281,10 @@ impl Store for SqliteStore {
     async fn item_counts(
         &self,
         run: ExecutionId,
+        laps: Laps,
     ) -> Result<Vec<(TaskRef, Status, u32)>, StoreError> {
         self.readers
-            .read(move |c| execution::item_counts(c, run))
+            .read(move |c| execution::item_counts(c, run, laps))
             .await
     }
 

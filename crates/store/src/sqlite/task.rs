@@ -66,6 +66,7 @@ pub(super) fn of(
 ) -> Result<Vec<TaskRecord>> {
     let (first, last) = match laps {
         Laps::All => (TaskRef::KEPT_LAP + 1, u32::MAX),
+        Laps::Until(lap) => (TaskRef::KEPT_LAP + 1, lap),
         Laps::Only(lap) => (lap, lap),
     };
     connection

@@ -353,6 +353,9 @@ pub async fn laps_are_read_apart(home: &impl Home) {
         }
         assert_eq!(read, expected);
     }
+    let until = store.tasks(run, Laps::Until(2), large).await.unwrap();
+    let expected = tasks.iter().filter(|task| (1..=2).contains(&task.task.lap));
+    assert_eq!(until, expected.cloned().collect::<Vec<_>>());
     let all = store.tasks(run, Laps::All, large).await.unwrap();
     tasks.retain(|task| task.task.lap != TaskRef::KEPT_LAP);
     assert_eq!(all, tasks);

@@ -284,7 +284,7 @@ pub async fn ten_thousand_children_are_paged(home: &impl Home) {
     assert_eq!(listed, expected);
 }
 
-/// Only items of this run count, each start of a task for itself.
+/// Only items of this run and of the laps that are asked for count, each start of a task for itself.
 pub async fn items_are_counted_by_task_and_status(home: &impl Home) {
     let (store, maker) = (home.open(), Maker::new(58));
     let (run, other) = (maker.waiting(), maker.waiting());
@@ -302,10 +302,24 @@ pub async fn items_are_counted_by_task_and_status(home: &impl Home) {
         changes.push(insert(&child));
     }
     changes.push(insert(&maker.child(&run, "more", Some(0))));
+    for lap in 2..4 {
+        let mut child = maker.child(&run, "many", Some(0));
+        let spec = Arc::make_mut(&mut child.spec);
+        let place = spec.task.as_deref().cloned().unwrap();
+        spec.task = Some(Box::new(TaskRef { lap, ..place }));
+        changes.push(insert(&child));
+    }
     for change in changes {
         apply(&*store, vec![change]).await;
     }
-    let counts = store.item_counts(run.spec.id).await.unwrap();
+    let in_laps = async |laps| {
+        let counts = store.item_counts(run.spec.id, laps).await.unwrap();
+        counts.iter().map(|(_, _, count)| count).sum::<u32>()
+    };
+    assert_eq!(in_laps(Laps::Only(2)).await, 1);
+    assert_eq!(in_laps(Laps::Until(2)).await, 9);
+    assert_eq!(in_laps(Laps::All).await, 10);
+    let counts = store.item_counts(run.spec.id, Laps::Only(1)).await.unwrap();
     assert!(counts.iter().all(|(task, _, _)| task.item.is_none()));
     let mut counted: Vec<_> = counts
         .iter()

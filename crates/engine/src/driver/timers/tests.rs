@@ -164,7 +164,11 @@ impl Store for World {
     ) -> Result<Vec<Execution>, StoreError> {
         unreachable!()
     }
-    async fn item_counts(&self, _: ExecutionId) -> Result<Vec<(TaskRef, Status, u32)>, StoreError> {
+    async fn item_counts(
+        &self,
+        _: ExecutionId,
+        _: Laps,
+    ) -> Result<Vec<(TaskRef, Status, u32)>, StoreError> {
         unreachable!()
     }
     async fn run(&self, _: ExecutionId) -> Result<Option<RunRecord>, StoreError> {

@@ -65,7 +65,7 @@ pub(crate) async fn show(
     let records = store.tasks(id, lap, Values::Bounded).await?;
     let mut counts = HashMap::<TaskRef, Counts>::new();
     if records.iter().any(|record| record.items.is_some()) {
-        for (task, status, count) in store.item_counts(id).await? {
+        for (task, status, count) in store.item_counts(id, lap).await? {
             counts
                 .entry(task)
                 .or_default()
