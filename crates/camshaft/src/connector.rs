@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use camshaft_engine::Engine;
 use camshaft_link::bus::Bus;
@@ -157,6 +158,11 @@ impl Mqtt {
     /// Where the embedded broker listens, if there is one.
     pub fn embedded_address(&self) -> Option<std::net::SocketAddr> {
         self.embedded.as_ref().map(EmbeddedBroker::address)
+    }
+
+    /// How many messages the embedded broker has dropped, if there is one.
+    pub fn dropped_by_embedded(&self) -> Option<Arc<AtomicU64>> {
+        self.embedded.as_ref().map(EmbeddedBroker::dropped)
     }
 
     /// Lets go of everything at once, as by a crash.

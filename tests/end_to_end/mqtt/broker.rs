@@ -188,3 +188,15 @@ pub(super) fn publish(port: u16, arguments: &[&str]) {
         .expect("mosquitto_pub starts; scripts/setup.sh installs it");
     assert!(status.success(), "mosquitto_pub {arguments:?}: {status}");
 }
+
+/// A client whose session is kept subscribes, and leaves once that is granted.
+#[track_caller]
+pub(super) fn subscribe_and_leave(port: u16, client_id: &str, filter: &str) {
+    let status = program("mosquitto_sub")
+        .arg("-p")
+        .arg(port.to_string())
+        .args(["-c", "-E", "-q", "1", "-i", client_id, "-t", filter])
+        .status()
+        .expect("mosquitto_sub starts; scripts/setup.sh installs it");
+    assert!(status.success(), "mosquitto_sub {filter}: {status}");
+}

@@ -4,5 +4,6 @@
 mod both_ways;
 mod broker;
 mod control;
+mod embedded;
 mod sensor;
 mod telemetry;

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 use crate::command::up::{Print, UpOptions};
 use crate::config::{self, Config, Overrides};
-use crate::connector;
+use crate::connector::{self, Mqtt};
 use crate::data_dir::DataDir;
 use crate::exit::CliError;
 use crate::pack::Program;
@@ -242,12 +242,15 @@ fn api(
 ) -> Api {
     let config = system.config();
     let capacity = system.worker().capacity();
+    let dropped = system.mqtt().and_then(Mqtt::dropped_by_embedded);
+    let metrics =
+        counted.map(|counted| Metrics::new(counted, system.bus().clone()).of_broker(dropped));
     Api::new(
         system.engine().clone(),
         packs,
         feed,
         system.bus().clone(),
-        counted.map(|counted| Metrics::new(counted, system.bus().clone())),
+        metrics,
         ServerConfig {
             listen: config.api.listen,
             max_body_bytes: usize::try_from(config.api.max_body_bytes).unwrap_or(usize::MAX),

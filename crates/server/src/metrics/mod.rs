@@ -32,6 +32,7 @@ const LOAD_KEPT: Duration = Duration::from_millis(250);
 pub struct Metrics {
     counted: Arc<Counted>,
     sinks: Arc<dyn Sinks>,
+    dropped_by_broker: Option<Arc<AtomicU64>>,
     load: Mutex<Option<(Instant, Arc<Load>)>>,
 }
 
@@ -44,6 +45,7 @@ struct Now<'a> {
     load: &'a Load,
     commits: Commits,
     sinks: &'a [Sink],
+    dropped_by_broker: Option<u64>,
 }
 
 impl Metrics {
@@ -52,8 +54,16 @@ impl Metrics {
         Self {
             counted,
             sinks,
+            dropped_by_broker: None,
             load: Mutex::default(),
         }
+    }
+
+    /// Shows what the broker in the process counts: the messages that it dropped.
+    #[must_use]
+    pub fn of_broker(mut self, dropped: Option<Arc<AtomicU64>>) -> Self {
+        self.dropped_by_broker = dropped;
+        self
     }
 
     /// The type of the page, and the page.
@@ -72,6 +82,7 @@ impl Metrics {
             load: &self.load(engine),
             commits: engine.store().commits(),
             sinks: &self.sinks.sinks(),
+            dropped_by_broker: self.dropped_by_broker.as_deref().map(read),
         };
         (format.content_type(), written(format, &self.counted, &now))
     }
@@ -98,6 +109,7 @@ fn written(format: Format, counted: &Counted, now: &Now<'_>) -> String {
     constraints(&mut page, now.load);
     store(&mut page, &now.commits);
     telemetry(&mut page, now.sinks);
+    broker(&mut page, now.dropped_by_broker);
     page.finish()
 }
 
@@ -308,6 +320,14 @@ fn telemetry(page: &mut Page, sinks: &[Sink]) {
         if let Some(connection) = &sink.connection {
             page.sample(&[("sink", &sink.name)], u8::from(connection.up));
         }
+    }
+}
+
+fn broker(page: &mut Page, dropped: Option<u64>) {
+    if let Some(dropped) = dropped {
+        let help = "Messages that the embedded broker dropped because too many waited.";
+        page.family("camshaft_broker_messages_dropped", Kind::Counter, help)
+            .sample(&[], dropped);
     }
 }
 

@@ -133,6 +133,7 @@ fn page(format: Format) -> String {
         load: &load,
         commits,
         sinks: &sinks,
+        dropped_by_broker: Some(3),
     };
     written(format, &small_run(), &now)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -9,7 +10,10 @@ use rumqttc::QoS;
 use rumqttc::mqttbytes::v4::SubscribeReasonCode;
 use tokio_util::sync::CancellationToken;
 
-use super::limits::{MAX_AWAY, MAX_AWAY_BYTES, MAX_FILTER_BYTES, MAX_SUBSCRIPTIONS};
+use super::limits::{
+    COUNTED_EVERY_BYTES, MAX_AWAY, MAX_AWAY_BYTES, MAX_FILTER_BYTES, MAX_PRESENT_BYTES,
+    MAX_SUBSCRIPTIONS,
+};
 use super::mailbox::{Delivery, Mailbox, lower};
 use super::retained::Retained;
 use crate::mqtt::topic::{fits, is_filter};
@@ -18,6 +22,8 @@ use crate::mqtt::topic::{fits, is_filter};
 #[derive(Default)]
 pub(super) struct Hub {
     retained: Arc<Retained>,
+    /// How many messages were dropped, because too many waited.
+    dropped: Arc<AtomicU64>,
     state: Mutex<State>,
 }
 
@@ -30,6 +36,8 @@ struct State {
     away: BTreeMap<u64, String>,
     away_bytes: usize,
     departures: u64,
+    /// What has been passed on to clients that are there since it was counted how much waits for them.
+    passed_on_bytes: usize,
 }
 
 struct Client {
@@ -75,7 +83,8 @@ impl Hub {
         let (subscriptions, mailbox) = match kept {
             Some(client) => (client.subscriptions, client.mailbox),
             None => {
-                let mailbox = Mailbox::new(client_id, !is_clean, self.retained.clone());
+                let (retained, dropped) = (self.retained.clone(), self.dropped.clone());
+                let mailbox = Mailbox::new(client_id, !is_clean, retained, dropped);
                 (Vec::new(), Arc::new(mailbox))
             }
         };
@@ -124,7 +133,12 @@ impl Hub {
         });
         away.insert(*departures, client_id.to_owned());
         *away_bytes += bytes;
-        state.forget_longest_away();
+        state.forget_longest_away(&self.dropped);
+    }
+
+    /// How many messages were dropped since the broker started, because too many waited.
+    pub(super) fn dropped(&self) -> Arc<AtomicU64> {
+        self.dropped.clone()
     }
 
     pub(super) fn subscribe(
@@ -195,6 +209,7 @@ impl Hub {
         let State {
             clients,
             away_bytes,
+            passed_on_bytes,
             ..
         } = &mut *state;
         if retain {
@@ -209,18 +224,27 @@ impl Hub {
             let Some(wanted) = fitting.map(|(_, qos)| *qos).max_by_key(|qos| *qos as u8) else {
                 continue;
             };
-            let kept = client.mailbox.deliver(Delivery {
+            let delivery = Delivery {
                 topic: topic.clone(),
                 payload: payload.clone(),
                 qos: lower(wanted, qos),
                 retain: false,
-            });
-            if let Some(away) = &mut client.away {
-                away.bytes += kept;
-                *away_bytes += kept;
+            };
+            let bytes = delivery.bytes();
+            let kept = client.mailbox.deliver(delivery);
+            match &mut client.away {
+                Some(away) => {
+                    away.bytes += kept;
+                    *away_bytes += kept;
+                }
+                None => *passed_on_bytes += bytes,
             }
         }
-        state.forget_longest_away();
+        state.forget_longest_away(&self.dropped);
+        if state.passed_on_bytes >= COUNTED_EVERY_BYTES {
+            state.passed_on_bytes = 0;
+            state.bound_present();
+        }
     }
 }
 
@@ -243,14 +267,34 @@ impl State {
         Some(client)
     }
 
+    /// Keeps what waits for all clients that are there within its bound. Who has the most waiting is the
+    /// furthest behind, and makes room first; whoever keeps up has next to nothing waiting, and keeps it.
+    fn bound_present(&self) {
+        let present = self.clients.values().filter(|client| client.away.is_none());
+        let sizes = present.map(|client| (client.mailbox.own_bytes(), &client.mailbox));
+        let mut sizes: Vec<(usize, &Arc<Mailbox>)> = sizes.collect();
+        let mut all: usize = sizes.iter().map(|(bytes, _)| *bytes).sum();
+        if all <= MAX_PRESENT_BYTES {
+            return;
+        }
+        sizes.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        for (_, mailbox) in sizes {
+            if all <= MAX_PRESENT_BYTES {
+                return;
+            }
+            all = all.saturating_sub(mailbox.make_room());
+        }
+    }
+
     /// Keeps the sessions of clients that are away within their bounds.
-    fn forget_longest_away(&mut self) {
+    fn forget_longest_away(&mut self, dropped: &AtomicU64) {
         while self.away.len() > MAX_AWAY || self.away_bytes > MAX_AWAY_BYTES {
             let Some((_, client_id)) = self.away.pop_first() else {
                 return;
             };
             if let Some(client) = self.remove(&client_id) {
                 let lost = client.mailbox.forget();
+                dropped.fetch_add(lost as u64, Ordering::Relaxed);
                 tracing::warn!(
                     client_id,
                     lost,

@@ -38,6 +38,12 @@ pub(super) const MAX_COMPARISONS: usize = 4_096;
 pub(super) const MAX_WAITING: usize = 20_000;
 /// The most bytes of them.
 pub(super) const MAX_WAITING_BYTES: usize = 32 * MIB;
+/// The most bytes of them for all clients that are there together. Beyond it the client for which the most
+/// wait makes room: it is cut off, or, where its session is kept, those that are not on their way are dropped.
+/// A message counts for each client that it waits for, although they share its payload.
+pub(super) const MAX_PRESENT_BYTES: usize = 1024 * MIB;
+/// How many bytes are passed on before it is counted anew how much waits for all of them.
+pub(super) const COUNTED_EVERY_BYTES: usize = 16 * MIB;
 /// What a message is counted as besides its topic and its payload.
 pub(super) const MESSAGE_BYTES: usize = 128;
 /// How many of them may have been sent.
@@ -73,6 +79,8 @@ pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait when no connection can be accepted, for want of descriptors for instance.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+// The largest message can wait for everybody.
+const _: () = assert!(MAX_CONNECTIONS * (MAX_PACKET_BYTES + MESSAGE_BYTES) <= MAX_PRESENT_BYTES);
 // Any message that is taken can wait for a client, and be retained.
 const _: () = assert!(MAX_PACKET_BYTES + MESSAGE_BYTES <= MAX_WAITING_BYTES);
 const _: () = assert!(MAX_PACKET_BYTES <= MAX_RETAINED_BYTES);

@@ -4,29 +4,33 @@
 //! once that the broker is there and has what was published. Of answers there are only as many as the
 //! client leaves unread: beyond [`MAX_ANSWER_BYTES`] nothing more is read from it.
 //!
-//! Messages are in one order. So many as fit in the [`WINDOW`] are on their way, then comes what waits; in
+//! Messages are in one order. So many as fit in the [`WINDOW`](super::limits::WINDOW) are on their way, then comes what waits; in
 //! its place among it waits what is retained for a subscription, which is fetched only when its turn
 //! comes. At the bound a client whose session is not kept is cut off at once, and what waited for it is
 //! let go of. Where the session is kept, the messages that come are dropped, and that is counted and told.
+//! A mailbox that is asked to make room for those of others does the same with what waits in it.
 //!
 //! A mailbox may outlive its connection. Only the connection that was attached last, known by its number,
 //! is answered and reads: what is sent to one that is gone is lost.
 
-use std::collections::{HashSet, VecDeque};
+mod state;
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, MutexGuard};
 use rumqttc::QoS;
-use rumqttc::mqttbytes::v4::{Packet, Publish};
+use rumqttc::mqttbytes::v4::Packet;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use self::state::{State, Waiting};
 use super::limits::{
-    BATCH_BYTES, MAX_ANSWER_BYTES, MAX_BEGUN, MAX_COMPARISONS, MAX_CURSOR_BYTES, MAX_CURSORS,
-    MAX_WAITING, MAX_WAITING_BYTES, MESSAGE_BYTES, WINDOW, WINDOW_BYTES,
+    MAX_ANSWER_BYTES, MAX_BEGUN, MAX_CURSOR_BYTES, MAX_CURSORS, MAX_PRESENT_BYTES, MAX_WAITING,
+    MAX_WAITING_BYTES, MESSAGE_BYTES,
 };
-use super::retained::{Cursor, Found, Retained};
+use super::retained::{Cursor, Retained};
 
 /// A message on its way to a client.
 #[derive(Debug, Clone)]
@@ -35,13 +39,6 @@ pub(super) struct Delivery {
     pub(super) payload: Bytes,
     pub(super) qos: QoS,
     pub(super) retain: bool,
-}
-
-/// What has its place in the order of messages.
-#[derive(Debug)]
-enum Waiting {
-    Message(Delivery),
-    Retained(Cursor),
 }
 
 /// Why there is nothing more for a connection.
@@ -70,51 +67,32 @@ pub(super) struct Mailbox {
     /// Whether it is for a session that is kept.
     is_kept: bool,
     retained: Arc<Retained>,
+    /// How many messages all mailboxes together have dropped.
+    dropped: Arc<AtomicU64>,
     state: Mutex<State>,
     changed: Notify,
     /// Told when something has left, or nobody reads any more.
     eased: Notify,
 }
 
-#[derive(Default)]
-struct State {
-    /// The connection that reads, and what ends it.
-    reader: Option<(u64, CancellationToken)>,
-    answers: VecDeque<Packet>,
-    answer_bytes: usize,
-    /// What has been sent by this connection, oldest first.
-    unacknowledged: VecDeque<(u16, Delivery)>,
-    sent_bytes: usize,
-    /// What had been sent by the one before it.
-    again: VecDeque<(u16, Delivery)>,
-    waiting: VecDeque<Waiting>,
-    /// Of all messages that are here.
-    bytes: usize,
-    /// How many of those that wait are none, and the bytes of these.
-    cursors: usize,
-    cursor_bytes: usize,
-    /// The messages with QoS 2 that have been passed on and not been released by the client.
-    begun: HashSet<u16>,
-    last_id: u16,
-    is_overfull: bool,
-    /// How many messages have been dropped since it was told last.
-    dropped: u64,
-    /// Whether a batch has been taken and the next one not been asked for.
-    is_writing: bool,
-}
-
 impl Delivery {
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         MESSAGE_BYTES + self.topic.len() + self.payload.len()
     }
 }
 
 impl Mailbox {
-    pub(super) fn new(client_id: &str, is_kept: bool, retained: Arc<Retained>) -> Self {
+    pub(super) fn new(
+        client_id: &str,
+        is_kept: bool,
+        retained: Arc<Retained>,
+        dropped: Arc<AtomicU64>,
+    ) -> Self {
         Self {
             client_id: client_id.to_owned(),
             is_kept,
             retained,
+            dropped,
             state: Mutex::default(),
             changed: Notify::new(),
             eased: Notify::new(),
@@ -233,7 +211,11 @@ impl Mailbox {
     pub(super) fn deliver(&self, delivery: Delivery) -> usize {
         let mut state = self.state.lock();
         let is_away = state.reader.is_none();
-        if state.is_overfull || (is_away && delivery.qos == QoS::AtMostOnce) {
+        if is_away && delivery.qos == QoS::AtMostOnce {
+            return 0;
+        }
+        if state.is_overfull {
+            self.count_dropped(1);
             return 0;
         }
         let bytes = delivery.bytes();
@@ -268,11 +250,45 @@ impl Mailbox {
     fn overflows(&self, mut state: MutexGuard<'_, State>) {
         if self.is_kept {
             state.drop_one(&self.client_id);
+            self.count_dropped(1);
             return;
         }
-        state.cut_off();
+        let ended = state.cut_off();
         drop(state);
+        self.count_dropped(ended + 1);
         self.eased.notify_waiters();
+    }
+
+    /// The bytes of what is kept for this client's sake.
+    pub(super) fn own_bytes(&self) -> usize {
+        self.state.lock().own_bytes()
+    }
+
+    /// Makes room for others: a client whose session is not kept is cut off, of another one what is not on its
+    /// way yet is dropped. Says how many bytes that frees.
+    pub(super) fn make_room(&self) -> usize {
+        let mut state = self.state.lock();
+        let before = state.own_bytes();
+        let dropped = match self.is_kept {
+            true => state.drop_waiting(),
+            false => state.cut_off(),
+        };
+        let freed = before - state.own_bytes();
+        drop(state);
+        if dropped > 0 {
+            tracing::warn!(
+                client_id = self.client_id,
+                dropped,
+                "more than {MAX_PRESENT_BYTES} bytes wait for the clients of the embedded broker in all: what waits for this one, which is the furthest behind, is dropped"
+            );
+        }
+        self.count_dropped(dropped);
+        self.eased.notify_waiters();
+        freed
+    }
+
+    fn count_dropped(&self, messages: usize) {
+        self.dropped.fetch_add(messages as u64, Ordering::Relaxed);
     }
 
     /// A message with QoS 2 has come. Kept with the session, so that it is taken once although the
@@ -343,158 +359,6 @@ impl Mailbox {
                 changed.await;
             } else {
                 tokio::task::yield_now().await;
-            }
-        }
-    }
-}
-
-impl State {
-    fn is_empty(&self) -> bool {
-        let has_all = self.messages() == 0 && self.cursors == 0 && self.answers.is_empty();
-        self.reader.is_none() || self.is_overfull || (has_all && !self.is_writing)
-    }
-
-    fn closed(&self, connection: u64) -> Option<Closed> {
-        match &self.reader {
-            Some((reader, _)) if *reader == connection => {
-                self.is_overfull.then_some(Closed::Overfull)
-            }
-            _ => Some(Closed::TakenOver),
-        }
-    }
-
-    fn messages(&self) -> usize {
-        self.unacknowledged.len() + self.again.len() + self.waiting.len() - self.cursors
-    }
-
-    fn count_bytes(&self) -> usize {
-        let sent = self.unacknowledged.iter().chain(&self.again);
-        let sent = sent.map(|(_, delivery)| delivery);
-        let waiting = self.waiting.iter().filter_map(|waiting| match waiting {
-            Waiting::Message(delivery) => Some(delivery),
-            Waiting::Retained(_) => None,
-        });
-        sent.chain(waiting).map(Delivery::bytes).sum()
-    }
-
-    fn let_go(&mut self) {
-        // Their room as well.
-        self.answers = VecDeque::new();
-        self.unacknowledged = VecDeque::new();
-        self.again = VecDeque::new();
-        self.waiting = VecDeque::new();
-        (self.answer_bytes, self.sent_bytes, self.bytes) = (0, 0, 0);
-        (self.cursors, self.cursor_bytes) = (0, 0);
-    }
-
-    /// Ends a connection that is too slow.
-    fn cut_off(&mut self) {
-        self.is_overfull = true;
-        self.let_go();
-        if let Some((_, end)) = &self.reader {
-            end.cancel();
-        }
-    }
-
-    fn drop_one(&mut self, client_id: &str) {
-        if self.dropped == 0 {
-            tracing::warn!(
-                client_id,
-                "{MAX_WAITING} messages or {MAX_WAITING_BYTES} bytes wait for a client of the embedded broker: more are dropped"
-            );
-        }
-        self.dropped += 1;
-    }
-
-    /// Not at the first place that is free, which the next message takes.
-    fn tell_dropped_when_eased(&mut self, client_id: &str) {
-        if self.messages() <= MAX_WAITING / 2 && self.bytes <= MAX_WAITING_BYTES / 2 {
-            self.tell_dropped(client_id);
-        }
-    }
-
-    fn tell_dropped(&mut self, client_id: &str) {
-        let dropped = std::mem::take(&mut self.dropped);
-        if dropped > 0 {
-            tracing::warn!(
-                client_id,
-                dropped,
-                "messages for a client of the embedded broker were dropped because too many waited"
-            );
-        }
-    }
-
-    /// What may be sent now, and whether that is all there is for now.
-    fn batch(&mut self, retained: &Retained) -> (BytesMut, bool) {
-        let mut batch = BytesMut::new();
-        for answer in self.answers.drain(..) {
-            // Made by us, and far below any limit.
-            let _ = answer.write(&mut batch, usize::MAX);
-        }
-        self.answer_bytes = 0;
-        let mut comparisons = MAX_COMPARISONS;
-        while batch.len() < BATCH_BYTES {
-            // They were in the window before.
-            if let Some((id, delivery)) = self.again.pop_front() {
-                self.send(delivery, Some(id), &mut batch);
-                continue;
-            }
-            let is_full = self.unacknowledged.len() >= WINDOW || self.sent_bytes >= WINDOW_BYTES;
-            let delivery = match self.waiting.pop_front_if(|waiting| match waiting {
-                Waiting::Message(delivery) => !is_full || delivery.qos == QoS::AtMostOnce,
-                Waiting::Retained(_) => !is_full,
-            }) {
-                None => break,
-                Some(Waiting::Message(delivery)) => {
-                    self.bytes -= delivery.bytes();
-                    delivery
-                }
-                Some(Waiting::Retained(mut cursor)) => {
-                    match retained.next(&mut cursor, &mut comparisons) {
-                        Found::Message(delivery) => {
-                            self.waiting.push_front(Waiting::Retained(cursor));
-                            delivery
-                        }
-                        Found::NotYet => {
-                            self.waiting.push_front(Waiting::Retained(cursor));
-                            return (batch, false);
-                        }
-                        Found::End => {
-                            self.cursors -= 1;
-                            self.cursor_bytes -= cursor.bytes();
-                            continue;
-                        }
-                    }
-                }
-            };
-            if delivery.qos != QoS::AtMostOnce {
-                self.bytes += delivery.bytes();
-            }
-            self.send(delivery, None, &mut batch);
-        }
-        (batch, true)
-    }
-
-    fn send(&mut self, delivery: Delivery, again: Option<u16>, batch: &mut BytesMut) {
-        let mut publish =
-            Publish::from_bytes(&*delivery.topic, delivery.qos, delivery.payload.clone());
-        publish.retain = delivery.retain;
-        if delivery.qos != QoS::AtMostOnce {
-            publish.dup = again.is_some();
-            publish.pkid = again.unwrap_or_else(|| self.free_id());
-            self.sent_bytes += delivery.bytes();
-            self.unacknowledged.push_back((publish.pkid, delivery));
-        }
-        // Its parts were read from a packet of the same limits.
-        let _ = publish.write(batch);
-    }
-
-    fn free_id(&mut self) -> u16 {
-        loop {
-            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            let mut taken = self.unacknowledged.iter();
-            if !taken.any(|(sent, _)| *sent == self.last_id) {
-                return self.last_id;
             }
         }
     }

@@ -19,6 +19,7 @@ mod retained;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -70,6 +71,11 @@ impl EmbeddedBroker {
     /// Where it listens.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many messages it dropped since it started, because too many waited for a client; shared with it.
+    pub fn dropped(&self) -> Arc<AtomicU64> {
+        self.hub.dropped()
     }
 
     /// Lets clients read what was published for them, for 2 s at the most, and ends every connection. Wills

@@ -56,6 +56,62 @@ fn the_sessions_of_all_who_are_away_are_bounded_together() {
     assert_eq!((state.away_bytes, state.away.len()), (0, 0));
 }
 
+/// Messages for clients that do not read, until more would wait than may; one reads as they come.
+fn beyond_the_bound_of_all(is_clean: bool) -> (Hub, Vec<Seat>, Reader) {
+    let hub = Hub::default();
+    let mut reader = Reader::connect(&hub);
+    let enter = |number: usize| {
+        let name = format!("slow-{number}");
+        let seat = hub.enter(&name, is_clean);
+        let filters = vec![("t/#".to_owned(), QoS::AtLeastOnce)];
+        hub.subscribe(&name, filters, |_| ());
+        seat
+    };
+    let seats: Vec<Seat> = (0..36).map(enter).collect();
+    let number = |number: usize| {
+        let mut text = format!("{number:09}").into_bytes();
+        text.resize(1024 * 1024, b' ');
+        text
+    };
+    hub.subscribe(
+        "slow-7",
+        vec![("more".to_owned(), QoS::AtLeastOnce)],
+        |_| (),
+    );
+    hub.publish("more", b"1", QoS::AtLeastOnce, false);
+    for place in 0..31 {
+        hub.publish("t/a", &number(place), QoS::AtLeastOnce, false);
+        reader.read();
+        reader.acknowledge();
+    }
+    let waits = seats.iter().map(|seat| seat.mailbox.own_bytes());
+    assert!(waits.sum::<usize>() <= MAX_PRESENT_BYTES + COUNTED_EVERY_BYTES);
+    (hub, seats, reader)
+}
+
+#[test]
+fn of_all_who_are_there_those_that_are_the_furthest_behind_make_room() {
+    let (hub, seats, reader) = beyond_the_bound_of_all(true);
+    let cut_off = seats.iter().filter(|seat| seat.end.is_cancelled()).count();
+    assert!((1..8).contains(&cut_off), "{cut_off}");
+    assert!(seats[7].end.is_cancelled(), "it had one more");
+    assert!(hub.dropped.load(Ordering::Relaxed) >= 29 * cut_off as u64);
+    assert!(!reader.seat.end.is_cancelled());
+    assert_eq!(reader.seen["t/a"], 30);
+}
+
+#[test]
+fn who_makes_room_stays_where_its_session_is_kept_and_has_what_comes_then() {
+    let (hub, seats, _reader) = beyond_the_bound_of_all(false);
+    assert!(seats.iter().all(|seat| !seat.end.is_cancelled()));
+    assert!(hub.dropped.load(Ordering::Relaxed) > 0);
+    let least = seats.iter().min_by_key(|seat| seat.mailbox.own_bytes());
+    let least = least.unwrap();
+    let before = least.mailbox.own_bytes();
+    hub.publish("t/b", b"100", QoS::AtLeastOnce, false);
+    assert!(least.mailbox.own_bytes() > before);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Publish { topic: u8, qos: QoS },
@@ -108,7 +164,7 @@ impl Reader {
         let mut batch = batch.unwrap();
         while let Ok(Packet::Publish(publish)) = Packet::read(&mut batch, usize::MAX) {
             let number = std::str::from_utf8(&publish.payload).unwrap();
-            let number = number.parse().unwrap();
+            let number = number.trim_end().parse().unwrap();
             let before = self.seen.insert(publish.topic.clone(), number);
             assert!(before.is_none_or(|before| before <= number), "{publish:?}");
             self.unacknowledged.push(publish.pkid);

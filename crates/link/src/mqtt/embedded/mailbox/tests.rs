@@ -1,4 +1,5 @@
 use super::*;
+use crate::mqtt::embedded::limits::{WINDOW, WINDOW_BYTES};
 
 const MIB: usize = 1024 * 1024;
 
@@ -12,7 +13,12 @@ fn delivery(bytes: usize) -> Delivery {
 }
 
 fn mailbox(is_kept: bool) -> Arc<Mailbox> {
-    Arc::new(Mailbox::new("client", is_kept, Arc::default()))
+    Arc::new(Mailbox::new(
+        "client",
+        is_kept,
+        Arc::default(),
+        Arc::default(),
+    ))
 }
 
 fn packets(mut batch: BytesMut) -> Vec<Packet> {
@@ -92,6 +98,7 @@ async fn what_a_client_had_waiting_is_kept_when_it_leaves_and_what_comes_too_unt
         mailbox.deliver(delivery(1));
     }
     assert_eq!(mailbox.state.lock().dropped, 5);
+    assert_eq!(mailbox.dropped.load(Ordering::Relaxed), 5);
     mailbox.attach(2);
     assert_eq!(
         ids(&packets(mailbox.next_batch(2).await.unwrap())),
@@ -129,6 +136,8 @@ async fn who_has_no_session_is_cut_off_at_the_bound_at_once_and_takes_no_more_me
     mailbox.deliver(delivery(MIB));
     let left = |state: &State| (state.bytes, state.messages());
     assert_eq!(left(&mailbox.state.lock()), (0, 0));
+    // With the one that did not fit, and the one after it.
+    assert_eq!(mailbox.dropped.load(Ordering::Relaxed), fitting as u64 + 1);
     assert_eq!(mailbox.closed(1), Closed::Overfull);
     assert_eq!(mailbox.next_batch(1).await, Err(Closed::Overfull));
 }
@@ -167,7 +176,7 @@ async fn what_is_retained_comes_in_its_turn_and_what_came_after_the_subscription
     };
     let all = MAX_WAITING + 10_000;
     (0..all).for_each(|number| keep(number, b"old"));
-    let mailbox = Mailbox::new("client", false, retained.clone());
+    let mailbox = Mailbox::new("client", false, retained.clone(), Arc::default());
     mailbox.attach(1);
     mailbox.deliver(delivery(1));
     mailbox.fetch(retained.cursor(vec![("t/#".to_owned(), QoS::AtLeastOnce)]));
@@ -208,7 +217,7 @@ async fn a_subscription_goes_on_with_the_next_connection_and_passes_nothing_over
     };
     keep("a", b"old");
     keep("b", b"old");
-    let mailbox = Mailbox::new("client", true, retained.clone());
+    let mailbox = Mailbox::new("client", true, retained.clone(), Arc::default());
     mailbox.attach(1);
     mailbox.fetch(retained.cursor(vec![("#".to_owned(), QoS::AtLeastOnce)]));
     mailbox.detach();
