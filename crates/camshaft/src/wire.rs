@@ -336,8 +336,7 @@ impl System {
         self.store.close();
         self.engine.close();
         // What was decided is committed or never will be, so nothing more is told.
-        let bus = self.bus.clone();
-        let _ = tokio::task::spawn_blocking(move || bus.finish(FINISH)).await;
+        self.bus.finish(FINISH).await;
         if let Some(mqtt) = self.mqtt.take() {
             mqtt.stop().await;
         }

@@ -8,12 +8,15 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
 use std::{io, thread};
 
 use camshaft_model::notice::{Notice, Publish, Sink, Sinks, Subscriber};
+use futures::future::join_all;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 /// The most notices that wait for a subscriber with a thread of its own.
 pub const MAX_WAITING: usize = 10_000;
@@ -23,7 +26,7 @@ pub const MAX_WAITING: usize = 10_000;
 pub struct Bus {
     subscribers: RwLock<Arc<[Entry]>>,
     /// Of the subscribers with a thread of their own: each is told by its end that its thread has ended.
-    apart: Mutex<Vec<Receiver<()>>>,
+    apart: Mutex<Vec<oneshot::Receiver<()>>>,
 }
 
 #[derive(Clone)]
@@ -107,7 +110,7 @@ impl Bus {
     /// The thread cannot be started.
     pub fn subscribe_apart(&self, subscriber: Arc<dyn Subscriber>) -> io::Result<()> {
         let (queue, notices) = sync_channel(MAX_WAITING);
-        let (ending, ended) = sync_channel(0);
+        let (ending, ended) = oneshot::channel();
         let told = Told::new(subscriber);
         let its = told.clone();
         thread::Builder::new()
@@ -130,15 +133,12 @@ impl Bus {
     }
 
     /// Nothing more is published: waits until the threads are done with what they have, no longer than this in
-    /// all. Blocks.
-    pub fn finish(&self, within: Duration) {
-        let deadline = Instant::now() + within;
-        let all = std::mem::take(&mut *self.subscribers.write());
-        drop(all);
-        for ended in std::mem::take(&mut *self.apart.lock()) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let _ = ended.recv_timeout(left);
-        }
+    /// all.
+    pub async fn finish(&self, within: Duration) {
+        drop(std::mem::take(&mut *self.subscribers.write()));
+        let apart = std::mem::take(&mut *self.apart.lock());
+        // Who is not done by then goes on without anybody who waits for it.
+        let _ = timeout(within, join_all(apart)).await;
     }
 }
 
@@ -274,13 +274,15 @@ mod tests {
         // One may be in its hands.
         assert!((MAX_WAITING as u64 - 1..=MAX_WAITING as u64).contains(&dropped));
         // A stop waits for it no longer than it is told to.
-        bus.finish(Duration::from_millis(1));
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().build().unwrap();
+        runtime.block_on(bus.finish(Duration::from_millis(1)));
         assert_eq!(blocking.counted.load(Ordering::Relaxed), 0);
         drop(held);
     }
 
-    #[test]
-    fn what_waits_at_the_end_is_told() {
+    #[tokio::test]
+    async fn what_waits_at_the_end_is_told() {
         let bus = Bus::new();
         let blocking = Arc::new(Blocking {
             counted: AtomicU64::new(0),
@@ -292,7 +294,7 @@ mod tests {
             bus.publish(&notice());
         }
         drop(held);
-        bus.finish(Duration::from_secs(60));
+        bus.finish(Duration::from_secs(60)).await;
         assert_eq!(blocking.counted.load(Ordering::Relaxed), 100);
         assert_eq!(bus.sinks(), []);
     }

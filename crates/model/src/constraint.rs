@@ -16,6 +16,8 @@ use crate::{Object, Scope, ScopeKind, Timestamp, duration};
 
 /// The most constraints that may be in force at once.
 pub const MAX_CONSTRAINTS: usize = 10_000;
+/// The most bytes of a rate as a text.
+const MAX_RATE_BYTES: usize = 64;
 /// The highest limit of concurrency.
 pub const MAX_CONCURRENCY: u32 = 1_000_000;
 /// The most starts that a burst may have.
@@ -178,6 +180,9 @@ impl FromStr for Rate {
     fn from_str(text: &str) -> Result<Self, ConstraintError> {
         let refuse = || ConstraintError::Rate(text.chars().take(64).collect());
         let trimmed = text.trim();
+        if trimmed.len() > MAX_RATE_BYTES {
+            return Err(refuse());
+        }
         let (count, unit) = match trimmed.split_once('/') {
             Some((count, unit)) => (count, Some(unit)),
             None => (trimmed, None),

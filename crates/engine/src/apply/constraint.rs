@@ -30,7 +30,12 @@ impl State {
         let key = constraint.key();
         let mut decision = Decision::default();
         match self.constraints.get(&key) {
-            Some(found) if found.constraint.says_the_same(&constraint) => return Ok(decision),
+            Some(found)
+                if found.constraint.via == constraint.via
+                    && found.constraint.says_the_same(&constraint) =>
+            {
+                return Ok(decision);
+            }
             None if self.constraints.len() >= MAX_CONSTRAINTS => {
                 return Err(ControlRefused::TooMany(MAX_CONSTRAINTS));
             }

@@ -13,6 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use camshaft_model::MAX_CONSTRAINTS;
 use camshaft_model::notice::{Connection, Notice, Subscriber};
 use camshaft_model::port::clock::{Clock, Entropy};
 use camshaft_model::port::constraint::ConstraintControl;
@@ -45,8 +46,8 @@ const LEAVE_TIME: Duration = Duration::from_millis(500);
 const CLOSE_TIME: Duration = Duration::from_millis(250);
 /// The most predecessors that the broker is made to forget at once.
 const MAX_PREDECESSORS: usize = 16;
-/// What waits to be told of constraints.
-const TELLS: usize = 4_096;
+/// What waits to be told of constraints: of each there are two topics.
+const TELLS: usize = 2 * MAX_CONSTRAINTS;
 /// What the broker says of us when we are gone without a word.
 const OFFLINE: &str = r#"{"status": "offline"}"#;
 
@@ -122,6 +123,7 @@ impl Connector {
             settings.topics.clone(),
             gate.clone(),
             tell,
+            entropy.uuid(clock.now()).simple().to_string(),
         );
         let constraints = match &settings.notes {
             Some(notes) => constraints.keeping(notes.clone()),
@@ -212,14 +214,8 @@ impl Subscriber for Connector {
         if let Notice::Constraint {
             constraint, change, ..
         } = notice
-            && !self
-                .inbox
-                .offer(Input::Changed(constraint.clone(), *change))
         {
-            tracing::warn!(
-                constraint = constraint.id,
-                "the broker may go on holding a constraint: too many changes at once"
-            );
+            self.inbox.put(Input::Changed(constraint.clone(), *change));
         }
     }
 }
@@ -243,7 +239,10 @@ enum End {
 /// One connection, as far as it has come.
 struct Talk {
     number: u64,
+    /// The topic of the message by whose echo it is known that everything has come.
     marker: String,
+    /// What is in that message, which nobody else knows.
+    mark: String,
     /// Until when the broker may take to send what it retains; `None` once that is over.
     gathering_until: Option<Instant>,
     /// Whether everything that the broker retains has come.
@@ -349,6 +348,7 @@ impl Worker {
         let mut talk = Talk {
             number: self.gate.close(),
             marker: format!("{}/sync", self.status_topic()),
+            mark: self.entropy.uuid(self.clock.now()).simple().to_string(),
             gathering_until: Some(Instant::now() + GATHER_TIMEOUT),
             has_all: false,
             stop_at: None,
@@ -451,7 +451,7 @@ impl Worker {
                         self.settings.topics.constraints()
                     );
                 }
-                let marker = Message::passing(talk.marker.clone(), "sync");
+                let marker = Message::passing(talk.marker.clone(), talk.mark.clone());
                 if session.publish(marker, Ticket::Other).is_err() {
                     return Err(
                         session.lost("there was no room for the message that is waited for")
@@ -459,7 +459,9 @@ impl Worker {
                 }
             }
             Happened::Received(publish) if publish.topic == talk.marker => {
-                if talk.gathering_until.is_some() {
+                // It is late if the gate is open already.
+                let is_ours = !publish.retain && publish.payload == talk.mark;
+                if is_ours && !talk.has_all {
                     self.gathered(talk, true);
                 }
             }

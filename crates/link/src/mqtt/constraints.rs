@@ -1,14 +1,14 @@
 //! Constraints from the broker: what a message changes here, and what the broker is to retain.
 //!
 //! [`Constraints`] takes messages and what the engine tells of constraints, one after another, and is
-//! the only one that asks the engine for changes. It remembers four things:
+//! the only one that asks the engine for changes. It remembers:
 //!
 //! - *words*, the broker's last word about each constraint and how it stands here: in force, overridden or
 //!   ended by the API of this engine, or cleared by the broker;
-//! - *slots*, what each topic retains, as this connection has shown;
+//! - *slots*, what each topic retains, as this connection has shown, and what we have *on its way* there;
 //! - *witnessed*, the constraints of which somebody's wish was heard on this connection. Everybody who has
 //!   heard the last wish has the same word;
-//! - *ends*, those that were told on this connection.
+//! - *ends*, those that we told on this connection, and which were heard.
 //!
 //! | input | words | slots | witnessed | the engine | published |
 //! |---|---|---|---|---|---|
@@ -16,17 +16,19 @@
 //! | a retained message | | the topic | | | |
 //! | all that is retained is here | where slots say something new, or retain the end | | | what is new is set, what was ended meanwhile cleared | copies; the ends that are owed |
 //! | a wish: a constraint | in force | the topic | added | set | a copy |
-//! | a wish: an empty message | gone, or cleared while the other topic has it | the topic | added | cleared, whoever set it | an erasure |
-//! | of an engine: a copy | if not witnessed, nor ended here, or after an end that was not meant for it: in force | the topic | | then set, but not over what the API set | if witnessed, or ended here: what is right |
-//! | of an engine: an erasure | if not witnessed: gone | the topic | | then cleared, if it came by the broker | if witnessed: what is right |
-//! | of an engine: an end | gone, if that is the word, and not our end of what was there before the last wish | the topic | | then cleared, if it came by the broker | if witnessed: what is right |
+//! | a wish: an empty message | gone, or cleared while the other topic has it | the topic | added | cleared, whoever set it | its end, on the topic of the type |
+//! | of an engine: a copy | if not witnessed, nor ended here: in force | the topic | | then set, but not over what the API set | if witnessed, or ended here: what is right |
+//! | of an engine: an end by its API | gone, if that is the word | the topic | added for a while | then cleared, if it came by the broker | what the topic of the scope has is written over |
+//! | the same, of us, after a wish for the same | in force | the topic | | set | a copy |
+//! | an end by an empty message | if not witnessed, and that is the word: gone | the topic | | then cleared, if it came by the broker | if witnessed: what is right |
+//! | one that is over and says no more | | the topic | | | if witnessed: what is right |
 //! | the API set one | overridden | | | | |
 //! | the API cleared one of the broker's | ended | | | | its end |
 //! | one expired | | | | | |
 //!
 //! One topic retains one message, so what clients publish for one type to the topic of a scope takes the
 //! place of another type there. Engines make up for that on the topics of the types: a *copy* of what holds
-//! by the topic of the scope, or an *erasure* of what does not hold any more. Neither is a wish: whoever
+//! by the topic of the scope, or the *end* of what does not hold any more. Neither is a wish: whoever
 //! knows better writes what is right, a few times, and the others follow. So it does not matter in which order several
 //! engines write, nor that what they write arrives after a new wish; and what we published ourselves comes
 //! back as a message like any other.
@@ -71,6 +73,10 @@ const MAX_WITNESSED: usize = 4 * MAX_CONSTRAINTS;
 /// How often engines are told what is right after each wish. Two that have heard different wishes would answer
 /// one another for ever.
 const MAX_ANSWERS: u8 = 4;
+/// The same after the end that another engine has told: fewer, so that who has heard a wish since has the last word.
+const MAX_ANSWERS_AFTER_END: u8 = 2;
+/// After how many inputs at the most it is noted what the engine decided otherwise.
+const MAX_UNNOTED: usize = 256;
 /// How long to wait before a constraint that could not be stored is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -98,7 +104,6 @@ pub(super) struct Constraints {
     log: Log,
 }
 
-#[derive(Default)]
 struct State {
     /// The connection that there is.
     connection: Option<u64>,
@@ -116,6 +121,19 @@ struct State {
 }
 
 impl State {
+    fn new(name: String) -> Self {
+        Self {
+            connection: None,
+            gathering: None,
+            has_all: false,
+            words: Words::default(),
+            slots: Slots::default(),
+            witnessed: HashMap::new(),
+            ends: Ends::new(name),
+            on_its_way: HashMap::new(),
+        }
+    }
+
     /// Somebody's wish was heard.
     fn wished(&mut self, key: &ConstraintKey, wish: Option<&Constraint>) {
         self.witnessed.insert(key.clone(), MAX_ANSWERS);
@@ -141,14 +159,16 @@ struct Received {
 }
 
 impl Constraints {
+    /// The name is of this life of the engine alone.
     pub(super) fn new(
         control: Arc<dyn ConstraintControl>,
         clock: Arc<dyn Clock>,
         topics: Topics,
         gate: Arc<Gate>,
         tell: mpsc::Sender<Tell>,
+        name: String,
     ) -> Self {
-        let mut state = State::default();
+        let mut state = State::new(name);
         for constraint in control.constraints() {
             if constraint.via == Via::Mqtt {
                 state.words.put(constraint, Standing::InForce);
@@ -176,10 +196,13 @@ impl Constraints {
 
     /// Takes inputs until nobody sends any more.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
+        let mut unnoted = 0;
         while let Some(input) = inputs.next().await {
             self.take(input).await;
-            if inputs.is_empty() {
+            unnoted += 1;
+            if inputs.is_empty() || unnoted >= MAX_UNNOTED {
                 self.state.words.note();
+                unnoted = 0;
             }
         }
     }
@@ -191,15 +214,12 @@ impl Constraints {
                 topic,
                 payload,
                 retained: false,
-            } if self.state.gathering.is_some() => self.later(topic, payload),
+            } if self.state.gathering.is_some() => self.later(topic, payload).await,
             Input::Received {
                 topic,
                 payload,
                 retained,
             } => {
-                if retained {
-                    self.spoken(&topic);
-                }
                 if let Some(received) = self.read(topic, payload) {
                     if retained {
                         self.retained(received).await;
@@ -209,7 +229,6 @@ impl Constraints {
                 }
             }
             Input::TooLarge { topic, bytes } => {
-                self.spoken(&topic);
                 let error = MessageError::TooLarge(bytes);
                 self.refuse(&topic, &bytes.to_le_bytes(), &error.to_string());
             }

@@ -94,7 +94,7 @@ pub async fn clear(
         let heard = hear_until_empty(&mut session, emptied.last()).await?;
         let ends = heard
             .as_ref()
-            .map(|heard| ends(topics, &plain, kind, heard));
+            .map(|heard| ends(topics, &plain, kind, heard, client_id));
         deliver(&mut session, ends.unwrap_or_default()).await?;
         session.close().await;
         // With all types its own topic was emptied as well.
@@ -115,6 +115,7 @@ fn ends(
     plain: &str,
     kind: Option<ConstraintType>,
     heard: &[Publish],
+    mark: &str,
 ) -> Vec<Message> {
     let mut of_types = BTreeMap::new();
     let mut over = None;
@@ -134,7 +135,7 @@ fn ends(
         }
         if let Some(held) = held {
             let of_type = topics.constraint_of_type(&held.key());
-            let end = message::write_ended(&held, None);
+            let end = message::write_emptied(&held, mark);
             if is_plain {
                 // It is the later word.
                 of_types.insert(of_type, end);

@@ -55,9 +55,10 @@ pub(super) enum Said {
     /// It was ended; what the API of an engine set instead of it stays. `"was"` has the end that it had.
     Ended {
         constraint: Constraint,
-        /// By which the engine knows it again at whose API it was ended. `"mark"`. Without one it was ended by
-        /// an empty message, and this is for who comes later.
-        mark: Option<String>,
+        /// By which it is known again. `"mark"`.
+        mark: String,
+        /// By an empty message, and this is for who has not heard that. `"emptied": true`.
+        emptied: bool,
     },
     /// It is long over, and keeps the place of one that was there: nothing.
     Over(Constraint),
@@ -91,6 +92,8 @@ struct Message<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     was: Option<Option<f64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    emptied: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     mark: Option<&'a str>,
 }
 
@@ -106,6 +109,7 @@ impl<'a> Message<'a> {
             owner: None,
             kept: None,
             was: None,
+            emptied: None,
             mark: None,
         }
     }
@@ -146,10 +150,20 @@ pub(super) fn write_kept(constraint: &Constraint) -> Vec<u8> {
 }
 
 /// See [`Said::Ended`].
-pub(super) fn write_ended(constraint: &Constraint, mark: Option<&str>) -> Vec<u8> {
+pub(super) fn write_ended(constraint: &Constraint, mark: &str) -> Vec<u8> {
     spaced(&Message {
         was: Some(constraint.expires_at.map(to_epoch)),
-        mark,
+        mark: Some(mark),
+        ..Message::over(constraint)
+    })
+}
+
+/// The same of one that was ended by an empty message.
+pub(super) fn write_emptied(constraint: &Constraint, mark: &str) -> Vec<u8> {
+    spaced(&Message {
+        was: Some(constraint.expires_at.map(to_epoch)),
+        emptied: Some(true),
+        mark: Some(mark),
         ..Message::over(constraint)
     })
 }
@@ -188,14 +202,15 @@ pub(super) fn read_said(payload: &[u8], now: Timestamp) -> Result<Said, MessageE
     }
     if message.contains_key("was") {
         constraint.expires_at = instant(&message, "was")?;
-        let mark = label(&message, "mark")?;
-        if mark
-            .as_ref()
-            .is_some_and(|mark| mark.len() > MAX_MARK_BYTES)
-        {
+        let mark = label(&message, "mark")?.unwrap_or_default();
+        if mark.len() > MAX_MARK_BYTES {
             return Err(MessageError::Key("mark", "a short text"));
         }
-        return Ok(Said::Ended { constraint, mark });
+        return Ok(Said::Ended {
+            constraint,
+            mark,
+            emptied: message.get("emptied") == Some(&Value::Bool(true)),
+        });
     }
     Ok(Said::Over(constraint))
 }
@@ -358,11 +373,20 @@ mod tests {
                     .replacen(r#"{, "kept": true}"#, "{}", 1)
             );
             assert_eq!(read_said(&kept, NOW), Ok(Said::Kept(constraint.clone())));
-            let mark = Some("a".to_owned());
-            let ended = write_ended(&constraint, mark.as_deref());
-            assert_eq!(read_said(&ended, NOW), Ok(Said::Ended { constraint, mark }));
+            let ends = [
+                (write_ended(&constraint, "a"), false),
+                (write_emptied(&constraint, "a"), true),
+            ];
+            for (message, emptied) in &ends {
+                let said = Said::Ended {
+                    constraint: constraint.clone(),
+                    mark: "a".to_owned(),
+                    emptied: *emptied,
+                };
+                assert_eq!(read_said(message, NOW), Ok(said));
+            }
             // Who does not know it takes it for one that is over.
-            let known = read(&ended, NOW).unwrap();
+            let known = read(&ends[0].0, NOW).unwrap();
             assert_eq!(known.expires_at, Some(OVER));
         }
     }

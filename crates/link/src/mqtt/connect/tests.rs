@@ -187,7 +187,13 @@ async fn a_backlog_of_telemetry_does_not_stand_before_what_the_broker_retains() 
         panic!("it waits for nothing");
     };
     assert_eq!(marker.topic, "cascade/status/host-7/sync", "it comes first");
-    deliver(&mut broker, &marker.topic, "sync", false).await;
+    deliver(
+        &mut broker,
+        &marker.topic,
+        str::from_utf8(&marker.payload).unwrap(),
+        false,
+    )
+    .await;
     let calls = bench.calls_up_to("gate false").await;
     assert_eq!(calls, ["gate true", "set pause on global", "gate false"]);
     let Some(Packet::Publish(first)) = broker.next().await else {
@@ -210,7 +216,13 @@ async fn what_is_told_of_constraints_does_not_wait_for_a_backlog_of_telemetry() 
     let Some(Packet::Publish(marker)) = broker.next().await else {
         panic!("it waits for nothing");
     };
-    deliver(&mut broker, &marker.topic, "sync", false).await;
+    deliver(
+        &mut broker,
+        &marker.topic,
+        str::from_utf8(&marker.payload).unwrap(),
+        false,
+    )
+    .await;
     bench.calls_up_to("gate false").await;
     let paused = message::read(PAUSE.as_bytes(), NOW).unwrap();
     bench.connector.notice(&Notice::Constraint {
@@ -254,7 +266,13 @@ async fn a_broker_that_takes_nothing_is_left_without_goodbye_so_that_it_tells_ou
     let Some(Packet::Publish(marker)) = broker.next().await else {
         panic!("it waits for nothing");
     };
-    deliver(&mut broker, &marker.topic, "sync", false).await;
+    deliver(
+        &mut broker,
+        &marker.topic,
+        str::from_utf8(&marker.payload).unwrap(),
+        false,
+    )
+    .await;
     let began = Instant::now();
     let stopping = {
         let connector = bench.connector.clone();

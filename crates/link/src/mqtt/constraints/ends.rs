@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 
 use camshaft_model::{Constraint, ConstraintKey};
-use uuid::Uuid;
 
 use super::MAX_WITNESSED;
 use super::word::is_same;
@@ -37,6 +36,8 @@ pub(super) struct Ends {
     name: String,
     told: u64,
     of: HashMap<ConstraintKey, End>,
+    /// The marks that were heard last, on this connection or an earlier one.
+    heard: HashMap<ConstraintKey, String>,
 }
 
 struct End {
@@ -49,20 +50,26 @@ struct End {
     answers: u8,
 }
 
-impl Default for Ends {
-    fn default() -> Self {
+impl Ends {
+    /// With a name that nobody else has.
+    pub(super) fn new(name: String) -> Self {
         Self {
-            name: Uuid::now_v7().simple().to_string(),
+            name,
             told: 0,
             of: HashMap::new(),
+            heard: HashMap::new(),
         }
     }
-}
 
-impl Ends {
     /// A connection begins.
     pub(super) fn clear(&mut self) {
         self.of.clear();
+    }
+
+    /// A mark that no other message has.
+    pub(super) fn mark(&mut self) -> String {
+        self.told += 1;
+        format!("{}-{}", self.name, self.told)
     }
 
     /// We tell the end of a constraint. Returns its mark.
@@ -70,8 +77,7 @@ impl Ends {
         if self.of.len() >= MAX_WITNESSED {
             self.of.clear();
         }
-        self.told += 1;
-        let mark = format!("{}-{}", self.name, self.told);
+        let mark = self.mark();
         let key = constraint.key();
         let end = End {
             constraint,
@@ -93,8 +99,12 @@ impl Ends {
         }
     }
 
-    /// An end has come.
+    /// An end was published.
     pub(super) fn came(&mut self, key: &ConstraintKey, mark: &str) -> Whose {
+        if self.heard.len() >= MAX_WITNESSED {
+            self.heard.clear();
+        }
+        self.heard.insert(key.clone(), mark.to_owned());
         match self.of.get_mut(key) {
             Some(end) if end.mark == mark => {
                 end.is_back = true;
@@ -104,6 +114,12 @@ impl Ends {
             Some(_) if mark.starts_with(&self.name) => Whose::OursBefore,
             _ => Whose::Others,
         }
+    }
+
+    /// Whether this is the end that was heard last. A broker that came up with what it had saved a while ago may
+    /// retain it again, without what followed it.
+    pub(super) fn was_heard(&self, key: &ConstraintKey, mark: &str) -> bool {
+        self.heard.get(key).is_some_and(|heard| heard == mark)
     }
 
     /// Whether a copy is of a constraint that was ended here and which nobody wished for since: of an engine that

@@ -1,11 +1,8 @@
 //! What the broker retains, and what it says: acted on once all of it has come, and before what came later.
 
-use std::collections::HashSet;
-
-use camshaft_model::{Constraint, ConstraintKey, ConstraintType, Scope, Via};
+use camshaft_model::{Constraint, ConstraintKey, Via};
 
 use super::super::message::Said;
-use super::super::topic::ConstraintTopic;
 use super::slots::{MAX_TOPICS, Slot};
 use super::word::{Standing, is_same, labelled};
 use super::{Constraints, Received, State};
@@ -21,30 +18,17 @@ pub(super) struct Gathering {
     pub(super) later_bytes: usize,
     /// The ends that are retained.
     ended: Vec<Constraint>,
-    /// The scopes whose topics retain anything.
-    spoken_of: HashSet<Scope>,
 }
 
 impl Constraints {
-    pub(super) fn later(&mut self, topic: String, payload: Vec<u8>) {
-        let bytes = topic.len() + payload.len();
-        match &mut self.state.gathering {
-            Some(gathering) if gathering.later_bytes + bytes <= MAX_LATER_BYTES => {
-                gathering.later_bytes += bytes;
-                gathering.later.push((topic, payload));
+    /// Keeps a message until all that is retained is here. If there are too many, that is not waited for any more.
+    pub(super) async fn later(&mut self, topic: String, payload: Vec<u8>) {
+        if let Some(gathering) = &mut self.state.gathering {
+            gathering.later_bytes += topic.len() + payload.len();
+            gathering.later.push((topic, payload));
+            if gathering.later_bytes > MAX_LATER_BYTES {
+                self.gathered(false).await;
             }
-            _ => self.refuse(&topic, &payload, "too many came before it"),
-        }
-    }
-
-    /// A topic retains something, whether it can be read or not.
-    pub(super) fn spoken(&mut self, topic: &str) {
-        if let Some(gathering) = &mut self.state.gathering
-            && gathering.spoken_of.len() < MAX_TOPICS
-            && let Ok(about) = self.topics.read_constraint(topic)
-            && about.kind.is_none()
-        {
-            gathering.spoken_of.insert(about.scope);
         }
     }
 
@@ -53,11 +37,16 @@ impl Constraints {
         let (constraint, is_kept) = match received.said {
             Some(Said::Wanted(constraint)) => (constraint, false),
             Some(Said::Kept(constraint)) => (constraint, true),
-            Some(Said::Ended { constraint, .. }) => {
-                if let Some(gathering) = &mut self.state.gathering
-                    && gathering.ended.len() < MAX_TOPICS
-                {
+            Some(Said::Ended {
+                constraint, mark, ..
+            }) => {
+                let key = constraint.key();
+                if self.state.ends.was_heard(&key, &mark) {
+                    // It is no news.
+                } else if let Some(gathering) = &mut self.state.gathering {
                     gathering.ended.push(constraint);
+                } else if !self.state.witnessed.contains_key(&key) {
+                    self.catch_up(&constraint).await;
                 }
                 return;
             }
@@ -89,25 +78,34 @@ impl Constraints {
     /// Acts on all that is retained, and then on what came later.
     pub(super) async fn gathered(&mut self, complete: bool) {
         self.state.has_all |= complete;
-        let Some(gathering) = self.state.gathering.take() else {
-            return;
-        };
-        if complete {
-            self.catch_up(&gathering).await;
+        if let Some(gathering) = self.state.gathering.take() {
+            self.act(gathering).await;
         }
-        let keys = self.state.slots.keys();
+        if self.state.has_all {
+            // What the broker has forgotten need not be passed over any more. The end of what was ended here is
+            // told all the same: other engines may hold it.
+            let State { words, slots, .. } = &mut self.state;
+            words.of.retain(|key, word| {
+                matches!(word.standing, Standing::InForce | Standing::Ended) || slots.has(key)
+            });
+        }
+    }
+
+    async fn act(&mut self, gathering: Gathering) {
+        for ended in &gathering.ended {
+            self.catch_up(ended).await;
+        }
+        let mut keys = self.state.slots.keys();
         let new: Vec<Constraint> = keys
             .iter()
             .filter_map(|key| self.new_by_slots(key))
             .collect();
         self.set(new).await;
-        if complete {
-            // What the broker has forgotten need not be passed over any more.
-            let State { words, slots, .. } = &mut self.state;
-            words
-                .of
-                .retain(|key, word| word.standing == Standing::InForce || slots.has(key));
-        }
+        let words = self.state.words.of.iter();
+        let ended = words.filter(|(_, word)| word.standing == Standing::Ended);
+        keys.extend(ended.map(|(key, _)| key.clone()));
+        keys.sort_unstable();
+        keys.dedup();
         for key in &keys {
             match self.state.words.standing(key) {
                 Some(Standing::InForce | Standing::Overridden) => self.copy_plain(key),
@@ -126,34 +124,15 @@ impl Constraints {
         }
     }
 
-    /// Ends what was ended while this engine was away.
-    async fn catch_up(&mut self, gathering: &Gathering) {
-        let now = self.clock.now();
-        for ended in &gathering.ended {
-            let key = ended.key();
-            let word = self.state.words.of.get(&key);
-            let is_word = word.is_some_and(|word| {
-                word.standing == Standing::InForce && is_same(&word.constraint, ended)
-            });
-            if is_word && self.state.slots.stated(&key, now).is_none() {
-                self.is_over(&key).await;
-            }
-        }
-        for key in self.state.slots.keys() {
-            // A copy says what the topic of the scope said. If that is empty, somebody has emptied it while no
-            // engine was there to see it.
-            let is_left = self
-                .state
-                .slots
-                .typed(&key)
-                .is_some_and(|slot| slot.is_kept)
-                && key.kind != ConstraintType::EventPause
-                && !gathering.spoken_of.contains(&key.scope);
-            if is_left {
-                self.erase(&key);
-                self.state.slots.remove(&ConstraintTopic::of(&key));
-                self.is_over(&key).await;
-            }
+    /// Ends what was ended while this engine was away, unless somebody wished for it since.
+    async fn catch_up(&mut self, ended: &Constraint) {
+        let key = ended.key();
+        let word = self.state.words.of.get(&key);
+        let is_word = word.is_some_and(|word| {
+            word.standing == Standing::InForce && is_same(&word.constraint, ended)
+        });
+        if is_word && self.state.slots.stated(&key, self.clock.now()).is_none() {
+            self.is_over(&key).await;
         }
     }
 

@@ -8,7 +8,7 @@ use super::super::topic::ConstraintTopic;
 use super::ends::Whose;
 use super::slots::Slot;
 use super::word::{Standing, is_same, labelled};
-use super::{Constraints, MAX_WITNESSED, Received};
+use super::{Constraints, MAX_ANSWERS_AFTER_END, MAX_WITNESSED, Received};
 
 impl Constraints {
     /// A message that was published just now.
@@ -24,8 +24,7 @@ impl Constraints {
             Some(said) => vec![said.constraint().key()],
             None => about.keys(),
         };
-        let kind = about.kind;
-        if kind.is_some() {
+        if about.kind.is_some() {
             self.state.came_back(&keys[0], &payload);
         }
         let is_wish = matches!(said, None | Some(Said::Wanted(_)));
@@ -35,18 +34,16 @@ impl Constraints {
                 self.wanted(&topic, &payload, about, constraint).await;
             }
             Some(Said::Kept(constraint)) => self.kept(about, constraint).await,
-            Some(Said::Ended { constraint, mark }) => {
+            Some(Said::Ended {
+                constraint,
+                mark,
+                emptied,
+            }) => {
                 self.state.slots.remove(&about);
-                match mark {
-                    Some(mark) => self.ended(&constraint, &mark).await,
-                    None => self.left_over(&constraint).await,
-                }
+                self.ended(constraint, &mark, emptied).await;
             }
             Some(Said::Over(_)) => {
                 self.state.slots.remove(&about);
-                if kind.is_some() && !self.state.witnessed.contains_key(&keys[0]) {
-                    self.is_over(&keys[0]).await;
-                }
             }
         }
         for key in &keys {
@@ -169,14 +166,20 @@ impl Constraints {
         self.set(new.into_iter().collect()).await;
     }
 
-    /// An engine ended a constraint that its broker's word had put in force.
-    async fn ended(&mut self, constraint: &Constraint, mark: &str) {
+    /// A constraint was ended at the API of an engine, or by an empty message, which only those have not heard who
+    /// were away.
+    async fn ended(&mut self, constraint: Constraint, mark: &str, emptied: bool) {
         let key = constraint.key();
         let word = self.state.words.of.get(&key);
         let is_word = word.is_some_and(|word| {
-            word.standing != Standing::Cleared && is_same(&word.constraint, constraint)
+            word.standing != Standing::Cleared && is_same(&word.constraint, &constraint)
         });
         match self.state.ends.came(&key, mark) {
+            _ if emptied => {
+                if is_word && !self.state.witnessed.contains_key(&key) {
+                    self.is_over(&key).await;
+                }
+            }
             Whose::Ours { wish: Some(wish) } => {
                 // The end of another may have come since.
                 if matches!(
@@ -192,27 +195,16 @@ impl Constraints {
                 if is_word {
                     self.is_over(&key).await;
                 }
-                let plain = self.state.slots.plain(&key);
-                if plain.is_some_and(|slot| is_same(&slot.constraint, constraint)) {
-                    self.erase_plain(&key);
-                }
+                self.erase_plain_of(&constraint);
             }
             Whose::Others if is_word => {
                 self.is_over(&key).await;
-                // Whether that was meant for the last wish, only the other one knows.
-                self.state.witnessed.remove(&key);
+                // The other one may be gone before it is done; but whether that was meant for the last wish, only
+                // it knows.
+                self.state.witnessed.insert(key, MAX_ANSWERS_AFTER_END);
+                self.erase_plain_of(&constraint);
             }
             Whose::Others | Whose::OursBefore => {}
-        }
-    }
-
-    /// A constraint was ended by an empty message, which this engine may have been away at.
-    async fn left_over(&mut self, constraint: &Constraint) {
-        let key = constraint.key();
-        let word = self.state.words.of.get(&key);
-        let is_word = word.is_some_and(|word| is_same(&word.constraint, constraint));
-        if is_word && !self.state.witnessed.contains_key(&key) {
-            self.is_over(&key).await;
         }
     }
 

@@ -1,13 +1,18 @@
 //! What the broker is to retain: copies of what holds, erasures of what does not, and the ends of what was
 //! ended here. See the table of the module above.
 
-use camshaft_model::{Constraint, ConstraintKey};
+use std::time::Duration;
+
+use camshaft_model::{Constraint, ConstraintKey, Timestamp};
 use tokio::sync::mpsc;
 
 use super::super::message;
 use super::super::session::Message;
 use super::word::{Standing, is_same};
 use super::{Constraints, State};
+
+/// After which time what we published is not waited for any more.
+const ON_ITS_WAY: Duration = Duration::from_secs(10);
 
 /// Something that the broker is to retain.
 #[derive(Debug)]
@@ -22,18 +27,10 @@ pub(super) struct Sent {
     payload: Vec<u8>,
     /// The constraint, if it is a copy.
     copy: Option<Constraint>,
+    at: Timestamp,
 }
 
 impl State {
-    /// What the topic of a type will retain when all that we published has arrived: that comes after
-    /// everything that has been heard by now.
-    fn expected(&self, key: &ConstraintKey) -> Option<&Constraint> {
-        match self.on_its_way.get(key) {
-            Some(sent) => sent.copy.as_ref(),
-            None => self.slots.typed(key).map(|slot| &slot.constraint),
-        }
-    }
-
     /// A message to the topic of a type has come; it may be what we published.
     pub(super) fn came_back(&mut self, key: &ConstraintKey, payload: &[u8]) {
         if self
@@ -47,6 +44,17 @@ impl State {
 }
 
 impl Constraints {
+    /// What the topic of a type will retain when all that we published has arrived: that comes after
+    /// everything that has been heard by now. It does not arrive if the broker has no room for it, or does not let
+    /// us publish.
+    fn expected(&self, key: &ConstraintKey) -> Option<&Constraint> {
+        let sent = self.state.on_its_way.get(key);
+        match sent.filter(|sent| self.clock.now().since(sent.at) < ON_ITS_WAY) {
+            Some(sent) => sent.copy.as_ref(),
+            None => self.state.slots.typed(key).map(|slot| &slot.constraint),
+        }
+    }
+
     /// Has the topic of the type say what holds, if a wish was heard that says so. The end of one that was
     /// ended here is on its way. Whether that took a message.
     pub(super) fn tidy(&mut self, key: &ConstraintKey) -> bool {
@@ -60,11 +68,12 @@ impl Constraints {
         let standing = words.standing(key);
         let is_witnessed = witnessed.contains_key(key);
         let is_needed = match standing {
-            None | Some(Standing::InForce) => true,
-            Some(Standing::Overridden) => is_witnessed || slots.has(key),
-            Some(Standing::Ended | Standing::Cleared) => slots.has(key),
+            // Of one that was ended here until that is back.
+            None | Some(Standing::InForce | Standing::Ended) => true,
+            Some(Standing::Overridden) => !*has_all || is_witnessed || slots.has(key),
+            Some(Standing::Cleared) => slots.has(key),
         };
-        if *has_all && !is_needed {
+        if !is_needed {
             words.of.remove(key);
         }
         if !is_witnessed {
@@ -82,7 +91,7 @@ impl Constraints {
         let Some(word) = self.state.words.of.get(key) else {
             return false;
         };
-        let is_there = match self.state.expected(key) {
+        let is_there = match self.expected(key) {
             Some(expected) => is_same(expected, &word.constraint),
             None => self.state.slots.is_full(),
         };
@@ -90,9 +99,7 @@ impl Constraints {
             return false;
         }
         let copy = word.constraint.clone();
-        let payload = message::write_kept(&copy);
-        self.publish_typed(key, payload, Some(copy));
-        true
+        self.publish_typed(key, message::write_kept(&copy), Some(copy))
     }
 
     /// The same if that word is on the topic of the scope.
@@ -104,14 +111,14 @@ impl Constraints {
         }
     }
 
-    /// Takes a constraint from the topic of its type.
+    /// Takes from the topic of its type a constraint that was ended by an empty message. Whether that took a
+    /// message.
     pub(super) fn erase(&mut self, key: &ConstraintKey) -> bool {
-        let over = self.state.expected(key).map(message::write_over);
-        let is_there = over.is_some();
-        if let Some(over) = over {
-            self.publish_typed(key, over, None);
-        }
-        is_there
+        let Some(there) = self.expected(key).cloned() else {
+            return false;
+        };
+        let mark = self.state.ends.mark();
+        self.publish_typed(key, message::write_emptied(&there, &mark), None)
     }
 
     /// Takes a constraint from the topic of its scope.
@@ -122,6 +129,15 @@ impl Constraints {
         }
     }
 
+    /// The same if it is this one.
+    pub(super) fn erase_plain_of(&self, constraint: &Constraint) {
+        let key = constraint.key();
+        let plain = self.state.slots.plain(&key);
+        if plain.is_some_and(|slot| is_same(&slot.constraint, constraint)) {
+            self.erase_plain(&key);
+        }
+    }
+
     /// Tells that a constraint was ended here. When that comes back, what came before it has come too, and
     /// it is known whether the topic of the scope has it.
     pub(super) fn publish_end(&mut self, key: &ConstraintKey) {
@@ -129,17 +145,25 @@ impl Constraints {
             return;
         };
         let mark = self.state.ends.tell(word.constraint.clone());
-        let ended = message::write_ended(&word.constraint, Some(&mark));
+        let ended = message::write_ended(&word.constraint, &mark);
         self.publish_typed(key, ended, None);
     }
 
     /// Publishes to the topic of a type a copy, or what leaves none there.
-    fn publish_typed(&mut self, key: &ConstraintKey, payload: Vec<u8>, copy: Option<Constraint>) {
+    fn publish_typed(
+        &mut self,
+        key: &ConstraintKey,
+        payload: Vec<u8>,
+        copy: Option<Constraint>,
+    ) -> bool {
         let topic = self.topics.constraint_of_type(key);
-        if self.publish(topic, payload.clone()) {
-            let sent = Sent { payload, copy };
+        let is_sent = self.publish(topic, payload.clone());
+        if is_sent {
+            let at = self.clock.now();
+            let sent = Sent { payload, copy, at };
             self.state.on_its_way.insert(key.clone(), sent);
         }
+        is_sent
     }
 
     /// Hands over what the broker is to retain. What is not taken now is decided anew with the next

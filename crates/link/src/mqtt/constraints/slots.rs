@@ -78,11 +78,13 @@ impl Slots {
     pub(super) fn stated(&self, key: &ConstraintKey, now: Timestamp) -> Option<Slot> {
         let holding = |slot: &&Slot| !slot.constraint.is_expired(now);
         let typed = self.typed(key).filter(holding);
-        match self.plain(key).filter(holding) {
-            Some(plain) => Some(Slot {
+        match self.plain(key) {
+            Some(plain) if holding(&plain) => Some(Slot {
                 constraint: labelled(plain.constraint.clone(), typed.map(|slot| &slot.constraint)),
                 is_kept: false,
             }),
+            // What engines have copied was there before one that has expired.
+            Some(_) => typed.filter(|slot| !slot.is_kept).cloned(),
             None => typed.cloned(),
         }
     }

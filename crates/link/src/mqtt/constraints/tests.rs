@@ -1,12 +1,12 @@
 use camshaft_model::port::store::StoreError;
 use camshaft_model::{ConstraintType, Scope, Terms, Timestamp};
 
-use super::gather::MAX_LATER_BYTES;
 use super::slots::{MAX_TOPICS, Slot};
 use super::word::is_same;
 use super::*;
 use bench::{
-    Bench, Fake, LIMIT, NOW, PAUSE, Paper, TASK, TestClock, ended, kept, of_type, over, until, with,
+    Bench, Fake, LIMIT, NOW, PAUSE, Paper, TASK, TestClock, emptied, emptied_by, ended, kept, name,
+    of_type, over, until, with,
 };
 
 mod bench;
@@ -174,10 +174,7 @@ async fn ending_a_scope_by_the_plain_topic_ends_the_messages_of_its_types() {
     bench.receive(TASK, "", false).await;
     assert_eq!(
         bench.told(),
-        [
-            (of_type("pause"), over(PAUSE)),
-            (of_type("concurrency"), over(LIMIT))
-        ]
+        [emptied(), (of_type("concurrency"), emptied_by(LIMIT))]
     );
 }
 
@@ -226,6 +223,7 @@ async fn a_constraint_that_cannot_be_stored_is_tried_again() {
         Topics::new("cascade"),
         gate,
         tell,
+        name(),
     );
     constraints.retry = Duration::ZERO;
     constraints
@@ -327,11 +325,10 @@ async fn what_is_too_large_is_refused_before_it_is_kept() {
     for _ in 0..2_000 {
         bench.receive(TASK, &large, false).await;
     }
-    let later = bench.constraints.state.gathering.as_ref().unwrap();
-    assert!(later.later_bytes <= MAX_LATER_BYTES);
-    let left = 2_000 - later.later.len() as u64;
-    assert!(left > 0);
-    assert_eq!(bench.constraints.refused.count(), 1 + left);
+    assert_eq!(bench.constraints.refused.count(), 1);
+    // Nothing is waited for any more, and nothing is lost.
+    assert!(bench.constraints.state.gathering.is_none());
+    assert_eq!(bench.fake.constraints().len(), 1);
 }
 
 #[test]
@@ -394,7 +391,7 @@ async fn all_that_is_retained_takes_effect_before_any_of_it_is_stored() {
     let gate = Arc::new(Gate::new(slow.clone()));
     let clock = Arc::new(TestClock::default());
     let topics = Topics::new("cascade");
-    let mut constraints = Constraints::new(slow.clone(), clock, topics, gate, tell);
+    let mut constraints = Constraints::new(slow.clone(), clock, topics, gate, tell, name());
     constraints.take(Input::Connected(1)).await;
     for number in 0..600 {
         let retained = true;
@@ -421,7 +418,7 @@ async fn all_that_is_retained_takes_effect_before_any_of_it_is_stored() {
 #[tokio::test]
 async fn what_is_retained_and_comes_late_undoes_nothing_that_was_heard() {
     let plain = (TASK.to_owned(), vec![]);
-    let typed = (of_type("pause"), vec![(of_type("pause"), over(PAUSE))]);
+    let typed = (of_type("pause"), vec![emptied()]);
     for (late, erased) in [plain, typed] {
         let mut bench = Bench::new();
         bench.connect(&[]).await;

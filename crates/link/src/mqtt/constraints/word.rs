@@ -73,7 +73,7 @@ impl Words {
     /// passed over.
     pub(super) fn restore(&mut self, notes: Arc<dyn Notes>, now: Timestamp) {
         let noted = notes.read();
-        for line in noted.lines().take_while(|_| noted.len() <= MAX_BYTES) {
+        for line in noted.lines() {
             let (standing, message) = line.split_once(' ').unwrap_or_default();
             let known = Standing::ALL
                 .into_iter()

@@ -32,6 +32,12 @@ impl Clock for TestClock {
     }
 }
 
+/// A name that no other engine has.
+pub(super) fn name() -> String {
+    static NAMES: AtomicU64 = AtomicU64::new(0);
+    format!("engine-{}-", NAMES.fetch_add(1, Ordering::Relaxed))
+}
+
 /// An engine that keeps constraints and nothing else.
 #[derive(Default)]
 pub(super) struct Fake {
@@ -55,7 +61,7 @@ impl Fake {
         let mut held = self.held.lock();
         if held
             .iter()
-            .any(|old| old.key() == constraint.key() && old.says_the_same(&constraint))
+            .any(|old| old.via == constraint.via && old.says_the_same(&constraint))
         {
             return Ok(());
         }
@@ -159,6 +165,7 @@ impl Bench {
             Topics::new("cascade"),
             gate.clone(),
             tell,
+            name(),
         );
         Self {
             fake,
@@ -293,6 +300,18 @@ pub(super) fn over(message: &str) -> String {
 /// What is told of a pause that was ended here, but for the mark.
 pub(super) fn ended() -> (String, String) {
     (of_type("pause"), with(&over(PAUSE), r#""was": null"#))
+}
+
+/// What is told of a pause that was ended by an empty message, but for the mark.
+pub(super) fn emptied() -> (String, String) {
+    (of_type("pause"), emptied_by(PAUSE))
+}
+
+pub(super) fn emptied_by(message: &str) -> String {
+    with(
+        &with(&over(message), r#""was": null"#),
+        r#""emptied": true"#,
+    )
 }
 
 pub(super) fn until(micros: i64) -> String {

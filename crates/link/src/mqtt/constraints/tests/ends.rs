@@ -57,6 +57,8 @@ async fn what_was_ended_without_a_broker_does_not_come_back_with_it() {
         bench.disconnect().await;
     }
     bench.connect(&[(TASK, &over(PAUSE))]).await;
+    bench.told();
+    bench.end_comes_back().await;
     assert_eq!(bench.standing(), None);
     bench.receive(TASK, PAUSE, false).await;
     assert_eq!(bench.fake.constraints().len(), 1, "somebody pauses again");
@@ -128,8 +130,10 @@ async fn what_was_ended_without_a_broker_does_not_come_back_after_a_restart_eith
     assert_eq!(bench.told(), [ended()]);
     bench.disconnect().await;
     bench.connect(&[]).await;
+    assert_eq!(bench.told(), [ended()], "other engines may hold it");
+    bench.end_comes_back().await;
     bench.constraints.state.words.note();
-    assert_eq!(paper.read(), "", "the broker has forgotten it");
+    assert_eq!(paper.read(), "");
 }
 
 #[tokio::test]
@@ -167,8 +171,8 @@ async fn what_was_ended_here_does_not_come_back_with_the_copy_of_one_that_came_i
     // Two came, who still found it on the topic of the scope.
     for _ in 0..2 {
         bench.receive(&of_type("pause"), &kept(PAUSE), false).await;
-        assert_eq!(bench.told(), [(of_type("pause"), over(PAUSE))]);
-        bench.receive(&of_type("pause"), &over(PAUSE), false).await;
+        assert_eq!(bench.told(), [emptied()]);
+        bench.end_comes_back().await;
         assert!(bench.fake.constraints().is_empty());
     }
     // Another one is no copy of it.
@@ -203,7 +207,23 @@ async fn a_pause_like_the_one_that_was_just_ended_holds_everywhere() {
     let (_, end) = here.end.clone().unwrap();
     here.end_comes_back().await;
     there.receive(&topic, &end, false).await;
-    assert_eq!((here.told(), there.told()), (vec![], vec![]));
+    assert_eq!(here.fake.constraints().len(), 1);
+    assert!(there.fake.constraints().is_empty(), "it cannot know");
+    assert_eq!(here.told(), []);
+    assert_eq!(there.told(), [(TASK.to_owned(), over(PAUSE))]);
+    // A copy may be older than the end, but not if it comes again and again.
+    for _ in 0..MAX_ANSWERS_AFTER_END {
+        for bench in [&mut here, &mut there] {
+            bench.receive(&topic, &copy, false).await;
+        }
+        assert!(there.fake.constraints().is_empty());
+        assert_eq!(there.told(), [emptied()]);
+        let (_, answer) = there.end.clone().unwrap();
+        for bench in [&mut here, &mut there] {
+            bench.receive(&topic, &answer, false).await;
+        }
+        assert_eq!(here.told(), [(topic.clone(), copy.clone())]);
+    }
     there.receive(&topic, &copy, false).await;
     assert_eq!(there.fake.constraints().len(), 1);
     assert_eq!(there.standing(), Some(Standing::InForce));
@@ -230,29 +250,84 @@ async fn what_was_ended_while_an_engine_was_away_ends_there_too() {
 }
 
 #[tokio::test]
-async fn what_was_cleared_while_no_engine_was_there_ends_with_the_first_that_comes() {
-    let copy = (of_type("pause"), kept(PAUSE));
+async fn what_was_emptied_leaves_its_end_for_who_was_away() {
     let mut bench = Bench::with(&[PAUSE]);
-    bench.connect(&[(&copy.0, &copy.1)]).await;
-    assert!(bench.fake.constraints().is_empty());
-    assert_eq!(bench.told(), [(of_type("pause"), over(PAUSE))]);
-    bench.receive(&of_type("pause"), &over(PAUSE), false).await;
-    assert_eq!((bench.told(), bench.standing()), (vec![], None));
-    // Not while the topic of the scope retains anything, nor before all of that is known.
-    for plain in [LIMIT, &over(LIMIT), r#"{"type": "of a later version"}"#] {
-        let mut bench = Bench::with(&[PAUSE]);
-        bench.connect(&[(TASK, plain), (&copy.0, &copy.1)]).await;
-        assert!(
-            bench
-                .fake
-                .constraints()
-                .iter()
-                .any(|held| held.terms == Terms::Pause)
-        );
-    }
-    let mut bench = Bench::with(&[PAUSE]);
-    bench.constraints.take(Input::Connected(0)).await;
-    bench.receive(&copy.0, &copy.1, true).await;
-    bench.gathered(false).await;
+    bench
+        .connect(&[(TASK, PAUSE), (&of_type("pause"), &kept(PAUSE))])
+        .await;
+    bench.receive(TASK, "", false).await;
+    assert_eq!(bench.told(), [emptied()]);
+    // Who has heard the empty message passes it by, also if somebody has wished for the same since.
+    bench.receive(TASK, PAUSE, false).await;
+    bench.receive(&of_type("pause"), &emptied().1, false).await;
     assert_eq!(bench.fake.constraints().len(), 1);
+    // Who has not follows it, while it is on the way or retained.
+    for is_retained in [false, true] {
+        let mut away = Bench::with(&[PAUSE]);
+        let (topic, end) = emptied();
+        if is_retained {
+            away.connect(&[(&topic, &end)]).await;
+        } else {
+            away.connect(&[]).await;
+            away.receive(&topic, &end, false).await;
+        }
+        assert!(away.fake.constraints().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_a_broker_retains_again_is_no_news() {
+    let end = with(&ended().1, r#""mark": "of another""#);
+    let mut bench = Bench::with(&[PAUSE]);
+    bench.connect(&[]).await;
+    bench.receive(&of_type("pause"), &end, false).await;
+    bench.receive(TASK, PAUSE, false).await;
+    bench.disconnect().await;
+    // It has lost what followed.
+    bench.connect(&[(&of_type("pause"), &end)]).await;
+    assert_eq!(bench.fake.constraints().len(), 1);
+}
+
+#[tokio::test]
+async fn an_end_is_told_to_a_broker_that_has_forgotten_everything() {
+    let mut bench = Bench::with(&[PAUSE]);
+    bench.connect(&[(TASK, PAUSE)]).await;
+    bench.disconnect().await;
+    bench
+        .clear_here("task:x", "pause", ConstraintChange::Cleared)
+        .await;
+    bench.told();
+    bench.connect(&[]).await;
+    assert_eq!(bench.told(), [ended()]);
+    bench.end_comes_back().await;
+    assert_eq!(bench.standing(), None);
+    bench.disconnect().await;
+    bench.connect(&[]).await;
+    assert_eq!(bench.told(), []);
+}
+
+#[tokio::test]
+async fn who_followed_an_end_finishes_what_its_engine_began() {
+    let mut bench = Bench::new();
+    bench
+        .connect(&[(TASK, PAUSE), (&of_type("pause"), PAUSE)])
+        .await;
+    let end = with(&ended().1, r#""mark": "of another""#);
+    bench.receive(&of_type("pause"), &end, false).await;
+    assert_eq!(bench.told(), [(TASK.to_owned(), over(PAUSE))]);
+    // One has come in between and found it on the topic of the scope.
+    bench.receive(&of_type("pause"), &kept(PAUSE), false).await;
+    assert!(bench.fake.constraints().is_empty());
+    assert_eq!(bench.told(), [emptied()]);
+}
+
+#[tokio::test]
+async fn a_copy_of_what_an_expired_wish_replaced_is_passed_over() {
+    let mut bench = Bench::new();
+    let expired = until(-1);
+    let copy = kept(PAUSE);
+    bench
+        .connect(&[(TASK, &expired), (&of_type("pause"), &copy)])
+        .await;
+    assert!(bench.fake.constraints().is_empty());
 }

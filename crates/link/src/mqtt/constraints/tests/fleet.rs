@@ -38,7 +38,11 @@ enum Step {
     Wait(u8),
     Cut(usize),
     Connect(usize),
+    /// The gate opens before what is retained has come.
+    ConnectSlowly(usize),
     Restart(usize),
+    /// What it had to say is lost.
+    Crash(usize),
     Progress(usize),
 }
 
@@ -59,8 +63,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u8..3).prop_map(Step::Wait),
         // One is never away.
         1 => (1..ENGINES).prop_map(Step::Cut),
-        2 => engine.prop_map(Step::Connect),
+        2 => engine.clone().prop_map(Step::Connect),
+        1 => engine.prop_map(Step::ConnectSlowly),
         1 => (1..ENGINES).prop_map(Step::Restart),
+        1 => (1..ENGINES).prop_map(Step::Crash),
         20 => any::<usize>().prop_map(Step::Progress),
     ]
 }
@@ -82,6 +88,8 @@ enum Delivery {
         retained: bool,
         wish: Wish,
     },
+    /// The time for gathering is over.
+    Enough(u64),
     All(u64),
 }
 
@@ -134,6 +142,7 @@ struct Fleet {
     members: Vec<Member>,
     controllers: Vec<Controller>,
     connections: u64,
+    marks: u64,
     published: usize,
     /// What the API of an engine cleared that is connected since, and of which there was no wish since.
     cleared: HashMap<ConstraintKey, (usize, Constraint)>,
@@ -158,7 +167,7 @@ fn brain(
     let (tell, told) = mpsc::channel(MANY);
     let gate = Arc::new(Gate::new(fake.clone()));
     let topics = Topics::new("cascade");
-    let constraints = Constraints::new(fake.clone(), clock.clone(), topics, gate, tell);
+    let constraints = Constraints::new(fake.clone(), clock.clone(), topics, gate, tell, name());
     (constraints.keeping(paper.clone()), told)
 }
 
@@ -222,9 +231,24 @@ impl Member {
     fn knows_all_wishes(&self, key: &ConstraintKey) -> bool {
         let is_about = |next: &Delivery| match next {
             Delivery::Message { wish, .. } => wish.about.contains(key),
-            Delivery::Begin(_) | Delivery::All(_) => true,
+            Delivery::Begin(_) | Delivery::Enough(_) | Delivery::All(_) => true,
         };
         self.connection.is_some() && self.later.is_none() && !self.incoming.iter().any(is_about)
+    }
+
+    async fn gathered(&mut self, connection: u64, complete: bool) {
+        if complete {
+            for key in self.missed.drain() {
+                self.own.remove(&key);
+            }
+        }
+        let later = self.later.take().unwrap_or_default();
+        later.iter().for_each(|wish| self.wished(wish));
+        let input = Input::Gathered {
+            connection,
+            complete,
+        };
+        self.take(input).await;
     }
 
     async fn deliver(&mut self) -> bool {
@@ -234,19 +258,8 @@ impl Member {
                 self.later = Some(Vec::new());
                 self.take(Input::Connected(connection)).await;
             }
-            Some(Delivery::All(connection)) => {
-                for key in self.missed.drain() {
-                    self.own.remove(&key);
-                }
-                let later = self.later.take().unwrap_or_default();
-                later.iter().for_each(|wish| self.wished(wish));
-                let complete = true;
-                let input = Input::Gathered {
-                    connection,
-                    complete,
-                };
-                self.take(input).await;
-            }
+            Some(Delivery::Enough(connection)) => self.gathered(connection, false).await,
+            Some(Delivery::All(connection)) => self.gathered(connection, true).await,
             Some(Delivery::Message {
                 topic,
                 payload,
@@ -278,6 +291,7 @@ impl Fleet {
             members: (0..ENGINES).map(|_| Member::new(&clock)).collect(),
             controllers: (0..2).map(|_| Controller::default()).collect(),
             connections: 0,
+            marks: 0,
             published: 0,
             cleared: HashMap::new(),
             clock,
@@ -424,9 +438,11 @@ impl Fleet {
                     (held.key() == key).then_some((plain, held))
                 });
                 seen.extend(over.iter().map(|(_, held)| held.clone()));
+                self.marks += 1;
+                let mark = format!("client-{}", self.marks);
                 for held in seen {
                     let of_type = self.topics.constraint_of_type(&held.key());
-                    self.publish(of_type, message::write_ended(&held, None), &[]);
+                    self.publish(of_type, message::write_emptied(&held, &mark), &[]);
                 }
                 if let Some((plain, held)) = over {
                     self.publish(plain, message::write_over(&held), &[]);
@@ -494,7 +510,7 @@ impl Fleet {
         member.outgoing.clear();
     }
 
-    fn connect(&mut self, engine: usize) {
+    fn connect(&mut self, engine: usize, slowly: bool) {
         let member = &mut self.members[engine];
         if member.connection.is_some() {
             return;
@@ -502,6 +518,11 @@ impl Fleet {
         self.connections += 1;
         member.connection = Some(self.connections);
         member.incoming.push_back(Delivery::Begin(self.connections));
+        if slowly {
+            member
+                .incoming
+                .push_back(Delivery::Enough(self.connections));
+        }
         for (topic, payload) in &self.retained {
             member.incoming.push_back(Delivery::Message {
                 topic: topic.clone(),
@@ -519,7 +540,7 @@ impl Fleet {
         while member.hear_notice().await {}
         member.constraints.state.words.note();
         (member.constraints, member.told) = brain(&member.fake, &self.clock, &member.paper);
-        self.connect(engine);
+        self.connect(engine, false);
     }
 
     fn send(&mut self, engine: usize) -> bool {
@@ -633,8 +654,13 @@ impl Fleet {
                 self.wait(u64::from(tens) * 10);
             }
             Step::Cut(engine) => self.cut(engine).await,
-            Step::Connect(engine) => self.connect(engine),
+            Step::Connect(engine) => self.connect(engine, false),
+            Step::ConnectSlowly(engine) => self.connect(engine, true),
             Step::Restart(engine) => self.restart(engine).await,
+            Step::Crash(engine) => {
+                self.members[engine].outgoing.clear();
+                self.restart(engine).await;
+            }
             Step::Progress(choice) => {
                 self.progress(choice).await;
             }
@@ -643,7 +669,7 @@ impl Fleet {
 
     async fn keeps_its_promises(&mut self) {
         for engine in 0..ENGINES {
-            self.connect(engine);
+            self.connect(engine, false);
         }
         self.settle().await;
         self.check();
@@ -678,8 +704,8 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let mut fleet = Fleet::new();
-            fleet.connect(0);
-            fleet.connect(1);
+            fleet.connect(0, false);
+            fleet.connect(1, false);
             for next in steps {
                 fleet.step(next).await;
             }
@@ -691,7 +717,7 @@ proptest! {
 async fn quiet(steps: &[Step]) -> Fleet {
     let mut fleet = Fleet::new();
     for engine in 0..ENGINES {
-        fleet.connect(engine);
+        fleet.connect(engine, false);
     }
     fleet.settle().await;
     for next in steps {
@@ -763,8 +789,8 @@ async fn a_pause_that_an_api_lifts_does_not_come_back_with_one_who_comes_just_th
     fleet.step(Step::Api(0, 0, 0, What::Clear)).await;
     fleet.members[0].hear_notice().await;
     assert!(fleet.send(0), "the end");
-    fleet.connect(1);
-    fleet.connect(2);
+    fleet.connect(1, false);
+    fleet.connect(2, false);
     fleet.settle().await;
     assert!(fleet.in_force().concat().is_empty());
     fleet.keeps_its_promises().await;
