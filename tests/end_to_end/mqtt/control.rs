@@ -95,8 +95,8 @@ fn what_is_retained_holds_before_anything_starts() {
         assert_eq!(site.ended(&id)["status"], "completed");
     }
     // It is over on the topic of its type as well, so that nothing brings the limit back.
-    let over = limit.replace("null", "1.0");
-    ear.wait_for(&[&format!("0 {limits} {over}")]);
+    let end = limit.replace("null}", r#"1.0, "was": null, "emptied": true, "mark": "#);
+    ear.wait_for(&[&format!("0 {limits} {end}")]);
     assert_eq!(engine.stop().0, 0);
 }
 
