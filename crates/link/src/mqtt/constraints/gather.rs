@@ -72,6 +72,7 @@ impl Constraints {
             // The time for gathering is over.
             let new = self.new_by_slots(&key);
             self.set(new.into_iter().collect()).await;
+            self.tell_of(&key);
         }
     }
 
@@ -107,20 +108,25 @@ impl Constraints {
         keys.sort_unstable();
         keys.dedup();
         for key in &keys {
-            match self.state.words.standing(key) {
-                Some(Standing::InForce | Standing::Overridden) => self.copy_plain(key),
-                Some(Standing::Ended) => self.publish_end(key),
-                Some(Standing::Cleared) => {
-                    self.erase(key);
-                    self.erase_plain(key);
-                }
-                None => {}
-            }
+            self.tell_of(key);
         }
         for (topic, payload) in gathering.later {
             if let Some(received) = self.read(topic, payload) {
                 self.heard(received).await;
             }
+        }
+    }
+
+    /// Has the topics say of a constraint that they retained what is right.
+    fn tell_of(&mut self, key: &ConstraintKey) {
+        match self.state.words.standing(key) {
+            Some(Standing::InForce | Standing::Overridden) => self.copy_plain(key),
+            Some(Standing::Ended) => self.publish_end(key),
+            Some(Standing::Cleared) => {
+                self.erase(key);
+                self.erase_plain(key);
+            }
+            None => {}
         }
     }
 

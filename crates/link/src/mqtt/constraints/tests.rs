@@ -50,7 +50,7 @@ async fn what_comes_after_the_time_for_gathering_is_applied_at_once() {
     bench
         .clear_here("task:x", "pause", ConstraintChange::Cleared)
         .await;
-    assert_eq!(bench.told(), [ended()]);
+    assert_eq!(bench.told(), [(of_type("pause"), kept(PAUSE)), ended()]);
     // The broker's word that all is here comes late.
     bench.gathered(true).await;
     assert_eq!(bench.standing(), Some(Standing::Ended));
