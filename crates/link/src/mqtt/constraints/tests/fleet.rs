@@ -658,7 +658,10 @@ impl Fleet {
             Step::ConnectSlowly(engine) => self.connect(engine, true),
             Step::Restart(engine) => self.restart(engine).await,
             Step::Crash(engine) => {
-                self.members[engine].outgoing.clear();
+                let member = &mut self.members[engine];
+                member.outgoing.clear();
+                // A wish that it had heard but not copied may be one that the broker has again.
+                member.own.clear();
                 self.restart(engine).await;
             }
             Step::Progress(choice) => {
