@@ -8,7 +8,7 @@ use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
-use camshaft_model::ErrorCode;
+use camshaft_model::{ErrorCode, TraceContext};
 use serde::de::DeserializeOwned;
 
 use crate::problem::{Problem, ProblemItem};
@@ -209,13 +209,7 @@ pub(crate) fn check_key(key: &str) -> Result<(), String> {
 /// the request.
 pub(crate) fn trace_parent(headers: &HeaderMap) -> Option<String> {
     let text = headers.get("traceparent")?.to_str().ok()?;
-    let parts: Vec<&str> = text.split('-').collect();
-    let hex = |part: &&str| {
-        part.bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
-    (lengths == [2, 32, 16, 2] && parts.iter().all(hex)).then(|| text.to_owned())
+    TraceContext::parse(text).map(|context| context.to_string())
 }
 
 #[cfg(test)]
@@ -298,6 +292,8 @@ mod tests {
         assert_eq!(trace_parent(&headers(good)).as_deref(), Some(good));
         assert_eq!(trace_parent(&headers(&good.to_uppercase())), None);
         assert_eq!(trace_parent(&headers("00-1-2-3")), None);
+        let later = good.replacen("00", "01", 1) + "-more";
+        assert_eq!(trace_parent(&headers(&later)).as_deref(), Some(good));
     }
 
     proptest::proptest! {

@@ -12,7 +12,7 @@
 use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use camshaft_model::{EventDraft, EventSource, Object, Ref, Timestamp};
+use camshaft_model::{EventDraft, EventSource, Object, Ref, Timestamp, TraceContext};
 use serde_json::Value;
 
 use crate::body::{content_type, is_json, parse};
@@ -131,7 +131,9 @@ fn draft(attributes: &Object, payload: Value) -> Result<EventDraft, Problem> {
         occurred_at,
         sensor: None,
         depth: 0,
-        trace_parent: optional(attributes, "traceparent")?.map(str::to_owned),
+        trace_parent: optional(attributes, "traceparent")?
+            .and_then(TraceContext::parse)
+            .map(|context| context.to_string()),
     })
 }
 
