@@ -68,8 +68,8 @@ use slots::Slots;
 pub use word::Notes;
 use word::{Standing, Words};
 
-/// The most constraints of which it is remembered that somebody's wish was heard.
-const MAX_WITNESSED: usize = 4 * MAX_CONSTRAINTS;
+/// The most constraints of which one thing is remembered, besides what the topics retain.
+const MAX_KEYS: usize = 4 * MAX_CONSTRAINTS;
 /// How often engines are told what is right after each wish. Two that have heard different wishes would answer
 /// one another for ever.
 const MAX_ANSWERS: u8 = 4;

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use camshaft_model::{Constraint, ConstraintKey};
 
-use super::MAX_WITNESSED;
+use super::MAX_KEYS;
 use super::word::is_same;
 
 /// How often engines are told once more that a constraint was ended: less often than what somebody wished, so
@@ -74,7 +74,7 @@ impl Ends {
 
     /// We tell the end of a constraint. Returns its mark.
     pub(super) fn tell(&mut self, constraint: Constraint) -> String {
-        if self.of.len() >= MAX_WITNESSED {
+        if self.of.len() >= MAX_KEYS {
             self.of.clear();
         }
         let mark = self.mark();
@@ -101,7 +101,7 @@ impl Ends {
 
     /// An end was published.
     pub(super) fn came(&mut self, key: &ConstraintKey, mark: &str) -> Whose {
-        if self.heard.len() >= MAX_WITNESSED {
+        if self.heard.len() >= MAX_KEYS {
             self.heard.clear();
         }
         self.heard.insert(key.clone(), mark.to_owned());

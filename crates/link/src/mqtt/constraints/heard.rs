@@ -8,7 +8,7 @@ use super::super::topic::ConstraintTopic;
 use super::ends::Whose;
 use super::slots::Slot;
 use super::word::{Standing, is_same, labelled};
-use super::{Constraints, MAX_ANSWERS_AFTER_END, MAX_WITNESSED, Received};
+use super::{Constraints, MAX_ANSWERS_AFTER_END, MAX_KEYS, Received};
 
 impl Constraints {
     /// A message that was published just now.
@@ -65,16 +65,16 @@ impl Constraints {
 
     /// Keeps what is remembered within bounds. Of what is not witnessed the others know better.
     fn forget_some(&mut self) {
-        if self.state.witnessed.len() >= MAX_WITNESSED {
+        if self.state.witnessed.len() >= MAX_KEYS {
             let now = self.clock.now();
             self.state.witnessed.clear();
             self.state.words.forget_expired(now);
         }
-        if self.state.words.of.len() >= MAX_WITNESSED {
+        if self.state.words.of.len() >= MAX_KEYS {
             // Only so many that have not expired are in force.
             self.state.words.forget_expired(self.clock.now());
         }
-        if self.state.on_its_way.len() >= MAX_WITNESSED {
+        if self.state.on_its_way.len() >= MAX_KEYS {
             // Of a broker that lets us read only nothing comes back.
             self.state.on_its_way.clear();
         }

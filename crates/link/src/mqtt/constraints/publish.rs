@@ -1,5 +1,5 @@
-//! What the broker is to retain: copies of what holds, erasures of what does not, and the ends of what was
-//! ended here. See the table of the module above.
+//! What the broker is to retain: copies of what holds, and the ends of what does not. See the table of the
+//! module above.
 
 use std::time::Duration;
 
@@ -55,8 +55,8 @@ impl Constraints {
         }
     }
 
-    /// Has the topic of the type say what holds, if a wish was heard that says so. The end of one that was
-    /// ended here is on its way. Whether that took a message.
+    /// Forgets a word that nothing needs any more, and has the topic of the type say what holds, if a wish was
+    /// heard that says so. The end of one that was ended here is on its way. Whether that took a message.
     pub(super) fn tidy(&mut self, key: &ConstraintKey) -> bool {
         let State {
             words,

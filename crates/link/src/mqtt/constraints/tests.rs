@@ -485,7 +485,7 @@ async fn a_copy_for_which_there_is_no_room_is_made_once_at_the_most() {
 async fn words_that_are_long_over_are_forgotten() {
     let mut bench = Bench::new();
     bench.connect(&[]).await;
-    for number in 0..MAX_WITNESSED {
+    for number in 0..MAX_KEYS {
         let message =
             format!(r#"{{"scope": "task:{number}", "type": "pause", "expires_at": 1795220000}}"#);
         let constraint = message::read(message.as_bytes(), NOW).unwrap();
