@@ -1,6 +1,7 @@
 //! MQTT, put together: the broker that the engine brings along, the connection to that or to another
 //! one, and what a person is told of it.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -12,8 +13,8 @@ use camshaft_link::mqtt::sensor::broker_of;
 use camshaft_link::mqtt::topic::is_topic;
 use camshaft_link::mqtt::{Broker, Connector, EmbeddedBroker, Link, Listener, Settings, Telemetry};
 use camshaft_model::port::clock::{Clock, Entropy};
-use camshaft_model::port::store::{ExecutionFilter, PageRequest, Store, StoreError};
-use camshaft_model::{ErrorCode, Execution, Object, Status, duration};
+use camshaft_model::port::store::{ExecutionFilter, PageRequest, Store, StoreError, Values};
+use camshaft_model::{ErrorCode, Execution, ExecutionId, Object, Status, duration};
 use camshaft_worker::runtime::native::{NativeContext, NativeRegistry};
 use serde_json::{Value, json};
 
@@ -24,7 +25,7 @@ use crate::render::{Screen, catalogue};
 
 /// The most runs of an earlier life that are told of at the start.
 const MAX_RESUMED: u32 = 1_000;
-/// The most runs below those that are known to be runs of workflows at the start.
+/// The most runs of workflows below those that are known at the start, and the most executions that wait.
 const MAX_RESUMED_BELOW: u32 = 10_000;
 /// The most earlier engines of a data directory whose presence is still to be cleared.
 const MAX_SOURCES: usize = 16;
@@ -115,6 +116,11 @@ impl Mqtt {
         self.telemetry
             .resume(&left_by_an_earlier_life(store).await?);
         Ok(())
+    }
+
+    /// Has it told what holds those of them that wait for their start, once the engine knows its workers.
+    pub fn tell_what_waits(&self) {
+        self.telemetry.doubt();
     }
 
     /// Begins to connect.
@@ -277,26 +283,44 @@ impl Notes for Owed {
     }
 }
 
-/// The runs that had begun and are not over, and the runs of workflows below them.
+/// The runs that are not over, and what is below them that is a run of a workflow or waits for its start.
 async fn left_by_an_earlier_life(store: &dyn Store) -> Result<Vec<Execution>, StoreError> {
-    let begun = ExecutionFilter {
-        statuses: vec![
-            Status::Scheduled,
-            Status::Running,
-            Status::Waiting,
-            Status::Canceling,
-        ],
-        roots: true,
+    let in_states = |statuses: &[Status], roots| ExecutionFilter {
+        statuses: statuses.to_vec(),
+        roots,
+        values: Values::LeaveOut,
         ..ExecutionFilter::default()
     };
     let page = |limit| PageRequest { after: None, limit };
-    let mut left = store.executions(begun, page(MAX_RESUMED)).await?;
-    let runs = ExecutionFilter {
-        statuses: vec![Status::Waiting, Status::Canceling],
-        ..ExecutionFilter::default()
-    };
-    let below = store.executions(runs, page(MAX_RESUMED_BELOW)).await?;
-    left.extend(below.into_iter().filter(|run| run.spec.parent.is_some()));
+    let begun = [
+        Status::Scheduled,
+        Status::Running,
+        Status::Waiting,
+        Status::Canceling,
+    ];
+    // Those that have begun come first: of one that waits the change that starts it tells as well.
+    let mut left = Vec::new();
+    for statuses in [&begun[..], &[Status::Requested]] {
+        let asked_for = in_states(statuses, true);
+        left.extend(store.executions(asked_for, page(MAX_RESUMED + 1)).await?);
+    }
+    if left.len() > MAX_RESUMED as usize {
+        left.truncate(MAX_RESUMED as usize);
+        tracing::warn!(
+            "an earlier life has left more than {MAX_RESUMED} runs: of the others the broker is told when something happens to them"
+        );
+    }
+    let taken_up: HashSet<ExecutionId> = left.iter().map(|run| run.spec.id).collect();
+    let runs = in_states(&[Status::Waiting, Status::Canceling], false);
+    let mut below = store.executions(runs, page(MAX_RESUMED_BELOW)).await?;
+    let waiting = in_states(&[Status::Requested], false);
+    let waiting = store.executions(waiting, page(MAX_RESUMED_BELOW)).await?;
+    below.extend(
+        waiting
+            .into_iter()
+            .filter(|one| taken_up.contains(&one.spec.root)),
+    );
+    left.extend(below.into_iter().filter(|one| one.spec.parent.is_some()));
     Ok(left)
 }
 

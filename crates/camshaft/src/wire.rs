@@ -236,6 +236,9 @@ impl System {
             )
         })?;
         engine.attach_worker(worker.clone(), worker.capacity());
+        if let Some(mqtt) = &mqtt {
+            mqtt.tell_what_waits();
+        }
 
         let (stop, stopped) = watch::channel(false);
         let timers = Timers::new(Arc::new(engine.clone()), store.clone(), clock.clone());

@@ -5,5 +5,6 @@ mod both_ways;
 mod broker;
 mod control;
 mod embedded;
+mod held;
 mod sensor;
 mod telemetry;

@@ -5,22 +5,29 @@ use serde_json::Value;
 use super::broker::{Ear, Mosquitto, free_port};
 use crate::harness::{Engine, Site};
 
-fn with_mosquitto(site: &Site, port: u16) -> Engine {
+/// An engine of an organisation and a project that is connected, with more flags and variables.
+pub(super) fn with_mosquitto(
+    site: &Site,
+    port: u16,
+    flags: &[&str],
+    variables: &[(&str, &str)],
+) -> Engine {
     let port = port.to_string();
-    let variables = [
+    let own = [
         ("CAMSHAFT__MQTT__HOST", "127.0.0.1"),
         ("CAMSHAFT__MQTT__PORT", port.as_str()),
         ("CASCADE_ORG_ID", "ignored"),
         ("CAMSHAFT_ORG_ID", "acme"),
         ("CASCADE_PROJECT_ID", "edge"),
     ];
-    let mut engine = site.up_with(&[], &variables);
+    let variables: Vec<_> = own.into_iter().chain(variables.iter().copied()).collect();
+    let mut engine = site.up_with(flags, &variables);
     engine.seen_or_wait("Engine connected");
     engine
 }
 
 /// Topic and message.
-fn read(line: &str) -> (String, Value) {
+pub(super) fn read(line: &str) -> (String, Value) {
     let (retained, rest) = line.split_once(' ').expect("a flag");
     assert_eq!(retained, "0", "telemetry is not retained: {line}");
     let (topic, payload) = rest.split_once(' ').expect("a payload");
@@ -54,7 +61,7 @@ fn redacted(line: &str, run: &str, source: &str) -> String {
 fn messages_of_a_run_byte_by_byte() {
     let (site, broker) = (Site::new(), Mosquitto::start());
     site.shell_action("fail", "exit 3", "");
-    let engine = with_mosquitto(&site, broker.port);
+    let engine = with_mosquitto(&site, broker.port, &[], &[]);
     let mut ear = Ear::to(broker.port, "cascade/telemetry/#");
     let ended = site.done(["t.fail"]);
     let run = ended["id"].as_str().expect("an id");
@@ -122,7 +129,7 @@ fn a_workflow_with_tasks_of_every_kind() {
             "t/workflows/all.yaml",
             "ref: t.all\ntasks:\n  each: { action: core.noop, items: '{{ [1, 2] }}' }\n  skipped: { action: core.noop, when: '1 == 2', needs: [each] }\n  sub: { action: t.inner, needs: [each] }\n  flaky: { action: t.flaky, needs: [sub] }\n",
         );
-    let engine = with_mosquitto(&site, broker.port);
+    let engine = with_mosquitto(&site, broker.port, &[], &[]);
     let mut ear = Ear::to(broker.port, "cascade/telemetry/#");
     let run = site.request(["t.all"]);
     let mut told = Vec::new();
@@ -193,7 +200,7 @@ fn ten_thousand_messages_reach_mosquitto_before_the_end() {
         site_with_many(),
         Mosquitto::start_on(free_port(), "allow_anonymous true\nmax_queued_messages 0\n"),
     );
-    let engine = with_mosquitto(&site, broker.port);
+    let engine = with_mosquitto(&site, broker.port, &[], &[]);
     let mut ear = Ear::to(broker.port, "cascade/telemetry/#");
     ten_thousand_messages(&site, engine, &mut ear);
 }
@@ -205,7 +212,7 @@ fn a_run_goes_on_while_the_broker_is_away_and_is_told_of_later() {
     let go = site.path().join("go");
     let script = format!("while [ ! -e '{}' ]; do sleep 0.05; done", go.display());
     site.shell_action("wait", &script, "");
-    let mut engine = with_mosquitto(&site, port);
+    let mut engine = with_mosquitto(&site, port, &[], &[]);
     let mut ear = Ear::to(port, "cascade/telemetry/#");
     let run = site.request(["t.wait"]);
     ear.wait_for(&[&run, "RUNNING"]);
@@ -243,7 +250,7 @@ fn a_stop_and_a_crash_are_told_and_so_is_what_became_of_the_run() {
     site.shell_action("long", "sleep 600", "idempotent: true\n");
     let mut status = Ear::to(broker.port, "cascade/status/#");
     let mut ear = Ear::to(broker.port, "cascade/telemetry/#");
-    let engine = with_mosquitto(&site, broker.port);
+    let engine = with_mosquitto(&site, broker.port, &[], &[]);
     let online = status.wait_for(&["\"status\": \"online\""]);
     assert!(online.contains(&format!("-{} ", engine.pid())), "{online}");
     let run = site.request(["t.long"]);
@@ -255,7 +262,7 @@ fn a_stop_and_a_crash_are_told_and_so_is_what_became_of_the_run() {
         offline.ends_with(&format!("-{source} {{\"status\": \"offline\"}}")),
         "{offline}"
     );
-    let engine = with_mosquitto(&site, broker.port);
+    let engine = with_mosquitto(&site, broker.port, &[], &[]);
     let (_, started) = read(&ear.wait_for(&[&run, "ENGINE_STARTED"]));
     assert_eq!(started["body"]["resumed"], true);
     ear.wait_for(&[&run, "\"RUNNING\"", "\"attempt\":2"]);
@@ -276,7 +283,7 @@ fn a_run_that_ends_while_the_engine_stops_is_told_as_it_ended() {
     let go = site.path().join("go");
     let script = format!("while [ ! -e '{}' ]; do sleep 0.01; done", go.display());
     site.shell_action("wait", &script, "");
-    let mut engine = with_mosquitto(&site, broker.port);
+    let mut engine = with_mosquitto(&site, broker.port, &[], &[]);
     let mut ear = Ear::to(broker.port, "cascade/telemetry/#");
     // Many end at once, so that the last commit takes its time.
     let runs: Vec<String> = (0..4).map(|_| site.request(["t.wait"])).collect();
@@ -295,7 +302,7 @@ fn a_run_that_ends_while_the_engine_stops_is_told_as_it_ended() {
 #[test]
 fn an_engine_takes_back_what_the_broker_keeps_of_the_one_before_it() {
     let (site, broker) = (Site::new(), Mosquitto::start());
-    let engine = with_mosquitto(&site, broker.port);
+    let engine = with_mosquitto(&site, broker.port, &[], &[]);
     let first = engine.pid();
     assert_eq!(engine.stop().0, 0);
     let mut ear = Ear::to(broker.port, "cascade/status/#");
@@ -305,7 +312,7 @@ fn an_engine_takes_back_what_the_broker_keeps_of_the_one_before_it() {
         "{kept}"
     );
     assert!(kept.starts_with("1 "), "{kept}");
-    let engine = with_mosquitto(&site, broker.port);
+    let engine = with_mosquitto(&site, broker.port, &[], &[]);
     ear.wait_for(&["\"online\""]);
     let forgotten = &ear.heard[1];
     assert!(forgotten.ends_with(&format!("-{first} ")), "{forgotten}");
@@ -328,7 +335,7 @@ fn a_task_with_items_runs_before_its_items_and_completes_after_them() {
         "t/workflows/few.yaml",
         "ref: t.few\ntasks:\n  each: { items: [1, 2], concurrency: 1, action: core.noop }\n  after: { needs: [each], action: core.noop }\n",
     );
-    let engine = with_mosquitto(&site, broker.port);
+    let engine = with_mosquitto(&site, broker.port, &[], &[]);
     let mut ear = Ear::to(broker.port, "cascade/telemetry/#");
     let run = site.request(["t.few"]);
     assert_eq!(site.ended(&run)["status"], "completed");

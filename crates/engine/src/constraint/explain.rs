@@ -23,7 +23,7 @@ impl State {
     }
 
     /// Every reason for which an execution that waits has not started.
-    fn blockers(&self, live: &Live, now: Timestamp) -> Vec<BlockedBy> {
+    pub(crate) fn blockers(&self, live: &Live, now: Timestamp) -> Vec<BlockedBy> {
         let mut blockers: Vec<BlockedBy> = self.out_of_line(live).into_iter().collect();
         let world = self.world(now);
         if let Verdict::Held(blocked) = admit(&live.candidate, world) {

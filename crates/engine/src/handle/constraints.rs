@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use camshaft_model::port::constraint::{ConstraintControl, ControlRefused};
 use camshaft_model::port::store::{Outcome, StoreError};
 use camshaft_model::{
-    BlockedBy, Constraint, ConstraintKey, ConstraintType, ExecutionId, Ref, Scope, Terms, Timestamp,
+    BlockedBy, Constraint, ConstraintKey, ConstraintType, ExecutionId, Ref, Scope, Status, Terms,
+    Timestamp,
 };
 use tokio::sync::oneshot;
 
@@ -91,6 +92,16 @@ impl ConstraintControl for Engine {
         self.core.read(|state| {
             let all = state.constraints.all();
             all.map(|found| (*found.constraint).clone()).collect()
+        })
+    }
+
+    fn blockers(&self, ids: &[ExecutionId]) -> HashMap<ExecutionId, Vec<BlockedBy>> {
+        let now = self.core.clock().now();
+        self.core.read(|state| {
+            let live = ids.iter().filter_map(|id| state.live.get(id));
+            live.filter(|live| live.state.status == Status::Requested)
+                .map(|live| (live.spec.id, state.blockers(live, now)))
+                .collect()
         })
     }
 

@@ -100,6 +100,8 @@ pub struct Connector {
     task: Mutex<Option<JoinHandle<()>>>,
     /// Applies constraints; it holds the engine, which holds the bus, which holds this.
     applying: AbortHandle,
+    /// Finds out what holds executions; it holds the engine as well.
+    settling: AbortHandle,
 }
 
 impl Connector {
@@ -117,6 +119,7 @@ impl Connector {
         let (inbox, inputs) = inbox();
         let (tell, to_tell) = mpsc::channel(TELLS);
         let (stop, stopped) = watch::channel(None);
+        let settling = tokio::spawn(telemetry.clone().settle(control.clone())).abort_handle();
         let constraints = Constraints::new(
             control,
             clock.clone(),
@@ -158,6 +161,7 @@ impl Connector {
             stop,
             task: Mutex::new(Some(tokio::spawn(worker.run()))),
             applying,
+            settling,
         })
     }
 
@@ -168,6 +172,7 @@ impl Connector {
 
     /// Sends what is left, says that we are gone, and closes the connection: after 2 s at the latest.
     pub async fn stop(&self) {
+        self.settling.abort();
         self.telemetry.close();
         let deadline = Instant::now() + STOP_TIMEOUT;
         let _ = self.stop.send(Some(deadline));
@@ -194,6 +199,7 @@ impl Connector {
             task.abort();
         }
         self.applying.abort();
+        self.settling.abort();
     }
 }
 

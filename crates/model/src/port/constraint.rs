@@ -1,9 +1,13 @@
 //! How constraints reach the engine from elsewhere than its API: a connector sets and clears them.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 
 use super::store::StoreError;
-use crate::{Constraint, ConstraintError, ConstraintKey, ConstraintType, Scope};
+use crate::{
+    BlockedBy, Constraint, ConstraintError, ConstraintKey, ConstraintType, ExecutionId, Scope,
+};
 
 /// Why a constraint was not set or cleared. Nothing has changed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -48,6 +52,10 @@ pub trait ConstraintControl: Send + Sync {
 
     /// Every constraint in force, in the order of scopes and types.
     fn constraints(&self) -> Vec<Constraint>;
+
+    /// Everything that keeps these executions from starting now, of those that wait for their start: what
+    /// somebody set comes first. One that nothing keeps starts at once.
+    fn blockers(&self, ids: &[ExecutionId]) -> HashMap<ExecutionId, Vec<BlockedBy>>;
 
     /// Starts nothing new while `closed`, because constraints that hold already may not be known yet.
     /// Whoever closes the gate opens it again, after a named time at the latest.

@@ -1,11 +1,12 @@
 //! The connector against a broker that a test speaks for, packet by packet, and against the embedded one.
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use camshaft_model::port::constraint::ControlRefused;
 use camshaft_model::{
-    Constraint, ConstraintChange, ConstraintKey, ConstraintType, Execution, ExecutionId, Scope,
-    Status, Timestamp,
+    BlockedBy, Constraint, ConstraintChange, ConstraintKey, ConstraintType, Execution, ExecutionId,
+    Scope, Status, Timestamp,
 };
 use parking_lot::Mutex;
 use rumqttc::mqttbytes::QoS as Quality;
@@ -71,6 +72,10 @@ impl ConstraintControl for Noting {
 
     fn constraints(&self) -> Vec<Constraint> {
         self.held.lock().clone()
+    }
+
+    fn blockers(&self, _: &[ExecutionId]) -> HashMap<ExecutionId, Vec<BlockedBy>> {
+        HashMap::new()
     }
 
     fn set_gate(&self, closed: bool) {

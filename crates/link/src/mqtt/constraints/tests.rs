@@ -1,5 +1,5 @@
 use camshaft_model::port::store::StoreError;
-use camshaft_model::{ConstraintType, Scope, Terms, Timestamp};
+use camshaft_model::{BlockedBy, ConstraintType, ExecutionId, Scope, Terms, Timestamp};
 
 use super::slots::{MAX_TOPICS, Slot};
 use super::word::is_same;
@@ -210,6 +210,9 @@ async fn a_constraint_that_cannot_be_stored_is_tried_again() {
         fn constraints(&self) -> Vec<Constraint> {
             self.0.constraints()
         }
+        fn blockers(&self, ids: &[ExecutionId]) -> HashMap<ExecutionId, Vec<BlockedBy>> {
+            self.0.blockers(ids)
+        }
         fn set_gate(&self, closed: bool) {
             self.0.set_gate(closed);
         }
@@ -381,6 +384,9 @@ async fn all_that_is_retained_takes_effect_before_any_of_it_is_stored() {
         }
         fn constraints(&self) -> Vec<Constraint> {
             self.0.constraints()
+        }
+        fn blockers(&self, ids: &[ExecutionId]) -> HashMap<ExecutionId, Vec<BlockedBy>> {
+            self.0.blockers(ids)
         }
         fn set_gate(&self, closed: bool) {
             self.0.set_gate(closed);

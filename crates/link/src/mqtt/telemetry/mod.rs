@@ -13,11 +13,12 @@ pub mod message;
 mod outbox;
 mod run;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use camshaft_model::notice::{Notice, Subscriber};
 use camshaft_model::port::clock::Clock;
-use camshaft_model::{Execution, ExecutionId, StepEvent, Timestamp};
+use camshaft_model::port::constraint::ConstraintControl;
+use camshaft_model::{BlockedBy, Execution, ExecutionId, StepEvent, Timestamp};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -28,10 +29,12 @@ pub use message::Identity;
 pub(crate) use message::Queued;
 use message::{Body, Lifecycle};
 use outbox::Outbox;
-use run::Run;
+use run::{Doubt, Run};
 
 /// What a run that is not over is told to have come to when the engine stops.
 const INTERRUPTED: &str = "interrupted";
+/// Of so many executions it is found out what holds them before others may ask the engine.
+const SETTLED_AT_ONCE: usize = 256;
 
 /// See the module.
 pub struct Telemetry {
@@ -42,12 +45,15 @@ pub struct Telemetry {
     began_at: Timestamp,
     inner: Mutex<Inner>,
     filled: Notify,
+    doubtful: Notify,
 }
 
 #[derive(Default)]
 struct Inner {
     runs: HashMap<ExecutionId, Run>,
     outbox: Outbox,
+    /// The constraints that have changed since it was last found out what holds executions.
+    changed: HashSet<String>,
     is_closed: bool,
 }
 
@@ -61,6 +67,7 @@ impl Telemetry {
             clock,
             inner: Mutex::default(),
             filled: Notify::new(),
+            doubtful: Notify::new(),
         }
     }
 
@@ -69,8 +76,9 @@ impl Telemetry {
         self.inner.lock().outbox.dropped()
     }
 
-    /// Tells of runs that an earlier life had begun and this one goes on with. The runs of workflows below
-    /// them are to follow them.
+    /// Tells of runs that an earlier life has left and this one goes on with. What is below them that is a run
+    /// of a workflow or waits for its start is to follow them. How what waits is held is told by
+    /// [`settle`](Self::settle).
     pub fn resume<'a>(&self, left: impl IntoIterator<Item = &'a Execution>) {
         let mut inner = self.inner.lock();
         for execution in left {
@@ -80,6 +88,29 @@ impl Telemetry {
         }
         drop(inner);
         self.filled.notify_one();
+    }
+
+    /// Has it found out what holds those that an earlier life has left.
+    pub fn doubt(&self) {
+        self.doubtful.notify_one();
+    }
+
+    /// Tells what became of those whose constraint has changed, and of those that an earlier life has left,
+    /// for ever. An execution that constraints hold no more and that does not start is told of by no line of
+    /// the event log, which would be a line for each of a hundred thousand, so the engine is asked.
+    pub(super) async fn settle(self: Arc<Self>, control: Arc<dyn ConstraintControl>) {
+        loop {
+            self.doubtful.notified().await;
+            let doubts = self.inner.lock().doubts();
+            for some in doubts.chunks(SETTLED_AT_ONCE) {
+                let ids: Vec<ExecutionId> = some.iter().map(|(_, doubt)| doubt.id).collect();
+                let blockers = control.blockers(&ids);
+                let at = self.clock.now();
+                self.inner.lock().settle(some, &blockers, at);
+                self.filled.notify_one();
+                tokio::task::yield_now().await;
+            }
+        }
     }
 
     /// Tells that the engine stops, of every run that is not over; nothing is told after that.
@@ -184,6 +215,30 @@ impl Inner {
         }
     }
 
+    fn doubts(&mut self) -> Vec<(ExecutionId, Doubt)> {
+        let changed = std::mem::take(&mut self.changed);
+        let runs = self.runs.iter();
+        runs.flat_map(|(root, run)| run.doubts(&changed).map(|doubt| (*root, doubt)))
+            .collect()
+    }
+
+    fn settle(
+        &mut self,
+        doubts: &[(ExecutionId, Doubt)],
+        blockers: &HashMap<ExecutionId, Vec<BlockedBy>>,
+        at: Timestamp,
+    ) {
+        for (root, doubt) in doubts {
+            let run = self.runs.get_mut(root);
+            if let (Some(run), Some(blockers)) = (run, blockers.get(&doubt.id))
+                && let Some(state) = run.settle(doubt, blockers)
+            {
+                let body = Body::TaskStateEvent(Box::new(state));
+                self.outbox.push(*root, at, body);
+            }
+        }
+    }
+
     fn step(&mut self, event: &StepEvent, at: Timestamp) {
         let root = event.execution_id;
         // Of a run that nothing is known of the next change of an execution will tell.
@@ -215,7 +270,11 @@ impl Subscriber for Telemetry {
         match notice {
             Notice::Execution(execution) => inner.execution(execution, self.began_at, at),
             Notice::Step(event) => inner.step(event, at),
-            Notice::Event(_) | Notice::Enforcement(_) | Notice::Constraint { .. } => return,
+            Notice::Constraint { constraint, .. } => {
+                inner.changed.insert(constraint.key().to_string());
+                return self.doubtful.notify_one();
+            }
+            Notice::Event(_) | Notice::Enforcement(_) => return,
         }
         drop(inner);
         self.filled.notify_one();

@@ -4,7 +4,8 @@
 use std::collections::{HashMap, HashSet};
 
 use camshaft_model::{
-    Execution, ExecutionId, Object, Status, StepEvent, StepEventType, StepScope, Timestamp,
+    BlockedBy, Execution, ExecutionId, HeldBy, Object, Status, StepEvent, StepEventType, StepScope,
+    Timestamp,
 };
 use serde_json::Value;
 
@@ -28,11 +29,48 @@ struct Fan {
     end: Option<TaskState>,
 }
 
+#[derive(Default)]
 struct Known {
-    /// What was told last, and of which attempt.
-    last: Option<(State, u32)>,
+    /// What was told last.
+    last: Option<State>,
+    /// The attempt of which it was.
+    attempt: u32,
+    /// How often something was told.
+    told: u32,
     name: String,
+    item: Option<u32>,
     is_workflow: bool,
+    /// The constraint that was last told to hold it.
+    held_by: Option<Box<str>>,
+    /// Whether it waits for its start as an earlier life has left it, and nothing was told of that yet.
+    is_left: bool,
+}
+
+/// An execution of which it is to be found out what holds it.
+pub(super) struct Doubt {
+    pub(super) id: ExecutionId,
+    /// How often something had been told of it.
+    told: u32,
+}
+
+impl Known {
+    fn of(execution: &Execution) -> Self {
+        let spec = &execution.spec;
+        Self {
+            attempt: execution.state.attempt,
+            name: spec.step().to_owned(),
+            item: spec.task.as_ref().and_then(|place| place.item),
+            ..Self::default()
+        }
+    }
+
+    /// Notes what is told.
+    fn tell(&mut self, state: State, attempt: u32) {
+        (self.last, self.attempt) = (Some(state), attempt);
+        self.told = self.told.wrapping_add(1);
+        self.held_by = None;
+        self.is_left = false;
+    }
 }
 
 impl Run {
@@ -49,24 +87,77 @@ impl Run {
         millis(self.since, now)
     }
 
-    /// An execution as an earlier life has left it: of a run of a workflow it must be known that it is one,
-    /// because its end does not show it.
+    /// An execution as an earlier life has left it. Of a run of a workflow it must be known that it is one,
+    /// because its end does not show it; of one that waits for its start nothing may be heard for long.
     pub(super) fn take_up(&mut self, execution: &Execution) {
         let (spec, state) = (&execution.spec, &execution.state);
         let is_workflow = match state.status {
             Status::Waiting => true,
-            // What is no run has a worker that it is cancelled by.
+            // What is no run has a worker that it is cancelled by, and one that has ended never ran without.
             Status::Canceling => state.worker.is_none(),
+            status if status.is_terminal() => state.worker.is_none() && state.started_at.is_some(),
             _ => false,
         };
+        let mut known = Known::of(execution);
+        known.is_workflow = is_workflow;
         if is_workflow {
-            let known = Known {
-                last: Some((State::Running, state.attempt)),
-                name: spec.step().to_owned(),
-                is_workflow,
-            };
-            self.executions.insert(spec.id, known);
+            known.tell(State::Running, state.attempt);
+        } else if state.status == Status::Requested {
+            known.is_left = true;
+        } else {
+            return;
         }
+        self.executions.insert(spec.id, known);
+    }
+
+    /// The executions of which it may not be true any more what was told last: those that were told to be held
+    /// by one of these constraints, and those that an earlier life has left.
+    pub(super) fn doubts(&self, changed: &HashSet<String>) -> impl Iterator<Item = Doubt> {
+        let is_held_by_them = |known: &Known| {
+            let held_by = known.held_by.as_deref();
+            held_by.is_some_and(|held_by| changed.contains(held_by))
+        };
+        let executions = self.executions.iter();
+        executions
+            .filter(move |(_, known)| known.is_left || is_held_by_them(known))
+            .map(|(id, known)| Doubt {
+                id: *id,
+                told: known.told,
+            })
+    }
+
+    /// What is to be told of an execution that waits for its start, by all that keeps it from that now.
+    /// Nothing if it starts at once, or if something else was told meanwhile.
+    pub(super) fn settle(&mut self, doubt: &Doubt, blockers: &[BlockedBy]) -> Option<TaskState> {
+        let known = self.executions.get_mut(&doubt.id)?;
+        let first = blockers.first()?;
+        if known.told != doubt.told {
+            return None;
+        }
+        let mut holding = blockers.iter().filter_map(|blocker| match blocker {
+            BlockedBy::Constraint(held) => Some(held),
+            _ => None,
+        });
+        let told_before = known.held_by.take();
+        let is_told = |held: &&Box<HeldBy>| told_before.as_deref() == Some(&*held.key.to_string());
+        if holding.clone().any(|held| is_told(&held)) {
+            known.held_by = told_before;
+            return None;
+        }
+        let holder = holding.next();
+        let state = match holder {
+            Some(_) => State::Blocked,
+            None => State::Pending,
+        };
+        known.tell(state, known.attempt);
+        known.held_by = holder.map(|held| held.key.to_string().into());
+        let mut told = TaskState::new(doubt.id.to_string(), &known.name, state);
+        told.attempt = Some(u64::from(known.attempt) + 1);
+        told.item = known.item;
+        told.constraint = holder.map(|held| held.id.clone());
+        let reason = holder.map_or_else(|| first.to_string(), ToString::to_string);
+        told.reason = Some(shortened(&reason));
+        Some(told)
     }
 
     /// What a change of an execution tells.
@@ -76,20 +167,17 @@ impl Run {
         if spec.parent.is_none() {
             self.since = begin_of(execution);
         }
-        let known = self.executions.entry(spec.id).or_insert_with(|| Known {
-            last: None,
-            name: spec.step().to_owned(),
-            is_workflow: false,
-        });
+        let known = self.executions.entry(spec.id);
+        let known = known.or_insert_with(|| Known::of(execution));
         known.is_workflow |= status == Status::Waiting;
         let is_run_itself = spec.parent.is_none() && known.is_workflow;
         let state = state_of(execution).filter(|state| {
             // Waiting longer for another reason is nothing new, nor is waiting for the next attempt.
             let waits_longer = *state == State::Pending && known.last.is_some();
-            !waits_longer && known.last != Some((*state, attempt))
+            !waits_longer && (known.last, known.attempt) != (Some(*state), attempt)
         });
         if let Some(state) = state {
-            known.last = Some((state, attempt));
+            known.tell(state, attempt);
         }
         if status.is_terminal() {
             self.executions.remove(&spec.id);
@@ -160,12 +248,11 @@ impl Run {
         let task_id = if is_of_execution {
             // The line may come before the execution itself is told of.
             let known = self.executions.entry(about).or_insert_with(|| Known {
-                last: None,
                 name: name.to_owned(),
-                is_workflow: false,
+                ..Known::default()
             });
-            let attempt = known.last.map_or(0, |(_, attempt)| attempt);
-            known.last = Some((state, attempt));
+            known.tell(state, known.attempt);
+            known.held_by = held_by.and(key_in(payload));
             about.to_string()
         } else {
             id_in(about, name)
@@ -288,6 +375,12 @@ fn error_of(execution: &Execution) -> String {
 /// A task that has no execution of its own is known by its run and its name.
 fn id_in(run: ExecutionId, name: &str) -> String {
     format!("{run}/{name}")
+}
+
+/// The constraint that a line names, as its key is written.
+fn key_in(payload: &Object) -> Option<Box<str>> {
+    let (kind, scope) = (text(payload, "type")?, text(payload, "scope")?);
+    Some(format!("{kind} on {scope}").into())
 }
 
 fn text<'a>(payload: &'a Object, key: &str) -> Option<&'a str> {

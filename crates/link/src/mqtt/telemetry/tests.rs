@@ -316,6 +316,129 @@ fn a_hold_that_is_told_before_the_execution_is_not_followed_by_pending() {
     );
 }
 
+fn pause() -> camshaft_model::Constraint {
+    crate::mqtt::message::read(
+        br#"{"id": "pause-global", "scope": "global", "type": "pause", "params": {}, "expires_at": null}"#,
+        START,
+    )
+    .unwrap()
+}
+
+fn pause_changed() -> Notice {
+    Notice::Constraint {
+        constraint: Arc::new(pause()),
+        change: camshaft_model::ConstraintChange::Cleared,
+        at: START,
+    }
+}
+
+fn held_by(key: camshaft_model::ConstraintKey) -> BlockedBy {
+    BlockedBy::Constraint(Box::new(camshaft_model::HeldBy {
+        id: format!("the {}", key.kind),
+        key,
+        terms: "paused".into(),
+        owner: None,
+        reason: None,
+        expires_at: None,
+        next_at: None,
+    }))
+}
+
+/// What the engine says keeps the execution of that number from its start is told.
+fn settle(telemetry: &Telemetry, number: u128, blockers: Vec<BlockedBy>) -> Vec<String> {
+    let doubts = telemetry.inner.lock().doubts();
+    let blockers = [(id(number), blockers)].into();
+    telemetry.inner.lock().settle(&doubts, &blockers, START);
+    told(telemetry)
+}
+
+fn blocked_by_the_pause(root: &Execution) -> Notice {
+    let payload = json!({ "constraint": "pause-global", "scope": "global", "type": "pause", "reason": "held" });
+    step(
+        StepEventType::TaskBlocked,
+        None,
+        root.spec.step(),
+        None,
+        payload,
+    )
+}
+
+#[test]
+fn what_a_constraint_has_held_waits_or_is_held_by_another_one() {
+    let telemetry = telemetry();
+    let mut root = Maker::root();
+    let Notice::Execution(requested) = root.is(Status::Requested, 0) else {
+        panic!("an execution")
+    };
+    let slots = || vec![BlockedBy::Slots { capacity: 1 }];
+    telemetry.notice(&Notice::Execution(requested.clone()));
+    telemetry.notice(&blocked_by_the_pause(&requested));
+    told(&telemetry);
+    assert!(settle(&telemetry, 1, slots()).is_empty(), "nothing changed");
+    telemetry.notice(&pause_changed());
+    assert!(settle(&telemetry, 1, vec![]).is_empty(), "it starts");
+    telemetry.notice(&pause_changed());
+    let still = vec![BlockedBy::Gate, held_by(pause().key())];
+    assert!(settle(&telemetry, 1, still).is_empty(), "it holds on");
+    let mut limit = pause().key();
+    limit.kind = camshaft_model::ConstraintType::Concurrency;
+    telemetry.notice(&pause_changed());
+    let other = settle(&telemetry, 1, vec![held_by(limit)]);
+    assert_eq!(other.len(), 1);
+    assert!(
+        other[0].starts_with("fetch BLOCKED attempt=1")
+            && other[0].ends_with("constraint=the concurrency"),
+        "{other:?}"
+    );
+    telemetry.notice(&blocked_by_the_pause(&requested));
+    told(&telemetry);
+    telemetry.notice(&pause_changed());
+    assert_eq!(
+        settle(&telemetry, 1, slots()),
+        ["fetch PENDING attempt=1 reason=All 1 slots are taken"]
+    );
+    telemetry.notice(&pause_changed());
+    assert!(settle(&telemetry, 1, slots()).is_empty(), "told once");
+}
+
+#[test]
+fn what_was_told_while_the_engine_was_asked_stands() {
+    let telemetry = telemetry();
+    let mut root = Maker::root();
+    let requested = root.is(Status::Requested, 0);
+    telemetry.notice(&requested);
+    let Notice::Execution(requested) = requested else {
+        panic!("an execution")
+    };
+    telemetry.notice(&blocked_by_the_pause(&requested));
+    telemetry.notice(&pause_changed());
+    let doubts = telemetry.inner.lock().doubts();
+    telemetry.notice(&root.is(Status::Running, 1));
+    told(&telemetry);
+    let blockers = [(id(1), vec![BlockedBy::Slots { capacity: 1 }])].into();
+    telemetry.inner.lock().settle(&doubts, &blockers, START);
+    assert!(told(&telemetry).is_empty());
+}
+
+#[test]
+fn what_an_earlier_life_has_left_waiting_is_told_as_it_is_held() {
+    let telemetry = telemetry();
+    let mut root = Maker::root();
+    root.spec.requested_at = START - std::time::Duration::from_secs(1);
+    let Notice::Execution(left) = root.is(Status::Requested, 1) else {
+        panic!("an execution")
+    };
+    telemetry.resume([&*left]);
+    assert_eq!(told(&telemetry), ["ENGINE_STARTED resumed=true"]);
+    let held = settle(&telemetry, 1, vec![held_by(pause().key())]);
+    assert_eq!(
+        held,
+        [
+            "fetch BLOCKED attempt=2 reason=Constraint 'the pause' on global holds it: paused constraint=the pause"
+        ]
+    );
+}
+
 #[test]
 fn a_run_of_an_earlier_life_says_so_and_one_that_is_cut_off_is_stopped() {
     let telemetry = telemetry();

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicI64;
 
-use camshaft_model::{ConstraintType, Scope, Timestamp};
+use camshaft_model::{BlockedBy, ConstraintType, ExecutionId, Scope, Timestamp};
 use parking_lot::Mutex;
 
 use super::super::*;
@@ -128,6 +128,10 @@ impl ConstraintControl for Fake {
 
     fn constraints(&self) -> Vec<Constraint> {
         self.held.lock().clone()
+    }
+
+    fn blockers(&self, _: &[ExecutionId]) -> HashMap<ExecutionId, Vec<BlockedBy>> {
+        HashMap::new()
     }
 
     fn set_gate(&self, closed: bool) {
