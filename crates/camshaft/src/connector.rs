@@ -1,7 +1,6 @@
 //! MQTT, put together: the broker that the engine brings along, the connection to that or to another
 //! one, and what a person is told of it.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -10,11 +9,12 @@ use camshaft_engine::Engine;
 use camshaft_link::bus::Bus;
 use camshaft_link::mqtt::constraints::Notes;
 use camshaft_link::mqtt::sensor::broker_of;
+use camshaft_link::mqtt::telemetry::noted;
 use camshaft_link::mqtt::topic::is_topic;
 use camshaft_link::mqtt::{Broker, Connector, EmbeddedBroker, Link, Listener, Settings, Telemetry};
 use camshaft_model::port::clock::{Clock, Entropy};
-use camshaft_model::port::store::{ExecutionFilter, PageRequest, Store, StoreError, Values};
-use camshaft_model::{ErrorCode, Execution, ExecutionId, Object, Status, duration};
+use camshaft_model::port::store::{Store, StoreError};
+use camshaft_model::{ErrorCode, Object, duration};
 use camshaft_worker::runtime::native::{NativeContext, NativeRegistry};
 use serde_json::{Value, json};
 
@@ -23,10 +23,8 @@ use crate::data_dir::DataDir;
 use crate::exit::CliError;
 use crate::render::{Screen, catalogue};
 
-/// The most runs of an earlier life that are told of at the start.
-const MAX_RESUMED: u32 = 1_000;
-/// The most runs of workflows below those that are known at the start, and the most executions that wait.
-const MAX_RESUMED_BELOW: u32 = 10_000;
+mod left;
+
 /// The most earlier engines of a data directory whose presence is still to be cleared.
 const MAX_SOURCES: usize = 16;
 
@@ -57,6 +55,7 @@ impl Mqtt {
             client_id,
             topics,
             identity,
+            flush,
         } = brokers;
         let mut of_embedded = None;
         let embedded = match embedded {
@@ -79,7 +78,12 @@ impl Mqtt {
                 Some(started)
             }
         };
+        let kept = |note: fn(&Path) -> NoteFile| {
+            (!data.is_temporary()).then(|| Arc::new(note(data.path())) as Arc<dyn Notes>)
+        };
         let Some(broker) = remote.or(of_embedded) else {
+            // What ends while there is no broker is not told to one that is named later.
+            let _ = std::fs::remove_file(NoteFile::told(data.path()).file);
             return Ok(None);
         };
         let telemetry = Arc::new(Telemetry::new(identity.clone(), topics.clone(), clock));
@@ -99,7 +103,9 @@ impl Mqtt {
                 identity,
                 predecessors: sources.as_ref().map(Sources::earlier).unwrap_or_default(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                notes: (!data.is_temporary()).then(|| Arc::new(Owed::of(data.path())) as Arc<_>),
+                notes: kept(NoteFile::owed),
+                noted: kept(NoteFile::told),
+                flush,
             },
             embedded,
             telemetry,
@@ -108,13 +114,34 @@ impl Mqtt {
         }))
     }
 
+    /// Tells again of the runs that have ended in an earlier life and of whose end the broker may not have heard.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn end_again(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let newest = store.newest_step_event().await?;
+        self.telemetry.begin_after(newest);
+        let Some(notes) = &self.settings.noted else {
+            return Ok(());
+        };
+        match noted::read(&**notes) {
+            Some(line) => {
+                for (ended, line) in left::ended_after(line, store).await? {
+                    self.telemetry.end_again(&ended, line);
+                }
+            }
+            // What ended before a broker was named for the first time is nobody's business.
+            None => notes.write(&format!("{newest}\n")),
+        }
+        Ok(())
+    }
+
     /// Tells of the runs that an earlier life has left, and this one takes up.
     ///
     /// # Errors
     /// The database cannot be read.
     pub async fn resume(&self, store: &dyn Store) -> Result<(), StoreError> {
-        self.telemetry
-            .resume(&left_by_an_earlier_life(store).await?);
+        self.telemetry.resume(&left::not_over(store).await?);
         Ok(())
     }
 
@@ -258,70 +285,46 @@ impl Sources {
     }
 }
 
-/// The file of what was decided here otherwise than by the broker.
-struct Owed(PathBuf);
-
-impl Owed {
-    fn of(data_dir: &Path) -> Self {
-        Self(data_dir.join("mqtt.owed"))
-    }
+/// A file of the data directory.
+struct NoteFile {
+    file: PathBuf,
+    /// What may happen if it cannot be written.
+    harm: &'static str,
 }
 
-impl Notes for Owed {
-    fn read(&self) -> String {
-        std::fs::read_to_string(&self.0).unwrap_or_default()
+impl NoteFile {
+    /// What was decided here otherwise than by the broker.
+    fn owed(data_dir: &Path) -> Self {
+        Self {
+            file: data_dir.join("mqtt.owed"),
+            harm: "constraints that were ended or replaced here may come back with the broker after a restart",
+        }
     }
 
-    fn write(&self, text: &str) {
-        // Beside it first, so that a crash leaves the old text or the new one, whole.
-        let beside = self.0.with_extension("new");
-        let written =
-            std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, &self.0));
-        if let Err(error) = written {
-            tracing::warn!(%error, file = %self.0.display(), "constraints that were ended or replaced here may come back with the broker after a restart");
+    /// How far the broker has heard of the ends of runs.
+    fn told(data_dir: &Path) -> Self {
+        Self {
+            file: data_dir.join("mqtt.told"),
+            harm: "after a crash the broker may not hear of the ends of runs, or hear of them again",
         }
     }
 }
 
-/// The runs that are not over, and what is below them that is a run of a workflow or waits for its start.
-async fn left_by_an_earlier_life(store: &dyn Store) -> Result<Vec<Execution>, StoreError> {
-    let in_states = |statuses: &[Status], roots| ExecutionFilter {
-        statuses: statuses.to_vec(),
-        roots,
-        values: Values::LeaveOut,
-        ..ExecutionFilter::default()
-    };
-    let page = |limit| PageRequest { after: None, limit };
-    let begun = [
-        Status::Scheduled,
-        Status::Running,
-        Status::Waiting,
-        Status::Canceling,
-    ];
-    // Those that have begun come first: of one that waits the change that starts it tells as well.
-    let mut left = Vec::new();
-    for statuses in [&begun[..], &[Status::Requested]] {
-        let asked_for = in_states(statuses, true);
-        left.extend(store.executions(asked_for, page(MAX_RESUMED + 1)).await?);
+impl Notes for NoteFile {
+    fn read(&self) -> String {
+        std::fs::read_to_string(&self.file).unwrap_or_default()
     }
-    if left.len() > MAX_RESUMED as usize {
-        left.truncate(MAX_RESUMED as usize);
-        tracing::warn!(
-            "an earlier life has left more than {MAX_RESUMED} runs: of the others the broker is told when something happens to them"
-        );
+
+    fn write(&self, text: &str) {
+        // Beside it first, so that a crash leaves the old text or the new one, whole.
+        let mut beside = self.file.clone().into_os_string();
+        beside.push(".new");
+        let written =
+            std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, &self.file));
+        if let Err(error) = written {
+            tracing::warn!(%error, file = %self.file.display(), "{}", self.harm);
+        }
     }
-    let taken_up: HashSet<ExecutionId> = left.iter().map(|run| run.spec.id).collect();
-    let runs = in_states(&[Status::Waiting, Status::Canceling], false);
-    let mut below = store.executions(runs, page(MAX_RESUMED_BELOW)).await?;
-    let waiting = in_states(&[Status::Requested], false);
-    let waiting = store.executions(waiting, page(MAX_RESUMED_BELOW)).await?;
-    below.extend(
-        waiting
-            .into_iter()
-            .filter(|one| taken_up.contains(&one.spec.root)),
-    );
-    left.extend(below.into_iter().filter(|one| one.spec.parent.is_some()));
-    Ok(left)
 }
 
 /// The native function of `core.mqtt_publish`, with the broker that is used where its parameters name

@@ -199,6 +199,9 @@ impl System {
         if !without_functions && part == Part::Everything {
             functions::check(&engine, &native).await?;
         }
+        if let Some(mqtt) = &mqtt {
+            mqtt.end_again(store.as_ref()).await.map_err(of_store)?;
+        }
         if let Some(mqtt) = mqtt.as_ref().filter(|_| part == Part::Everything) {
             // Before what recovery changes is told.
             mqtt.resume(store.as_ref()).await.map_err(of_store)?;

@@ -77,6 +77,12 @@ impl Mosquitto {
         }
     }
 
+    pub(super) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a pid");
+        let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
+        rustix::process::kill_process(pid, signal).expect("it is there");
+    }
+
     /// As if the machine had lost power; what it retained is gone.
     pub(super) fn kill(mut self) {
         let _ = self.child.kill();

@@ -5,6 +5,7 @@ mod both_ways;
 mod broker;
 mod control;
 mod embedded;
+mod ends;
 mod held;
 mod sensor;
 mod telemetry;

@@ -65,6 +65,7 @@ pub const KEYS: &[&str] = &[
     "mqtt.prefix",
     "mqtt.org_id",
     "mqtt.project_id",
+    "mqtt.flush",
     "broker.enabled",
     "broker.listen",
     "broker.user",

@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use camshaft_link::mqtt::broker::{PORT, TLS_PORT};
+use camshaft_link::mqtt::connect::FLUSH;
 use camshaft_link::mqtt::topic::{DEFAULT_PREFIX, is_topic};
 use camshaft_link::mqtt::{Broker, Identity, TlsFiles, Topics};
 use camshaft_model::definition::decode::Cursor;
@@ -40,6 +42,8 @@ pub struct Mqtt {
     pub org_id: Option<String>,
     /// The project in topics of telemetry, and the one of the scope `project:<id>`.
     pub project_id: Option<String>,
+    /// How long a stop waits for the last messages to be acknowledged.
+    pub flush: Duration,
 }
 
 /// TLS towards the broker.
@@ -80,6 +84,7 @@ impl Default for Mqtt {
             prefix: DEFAULT_PREFIX.to_owned(),
             org_id: None,
             project_id: None,
+            flush: FLUSH,
         }
     }
 }
@@ -122,6 +127,8 @@ pub(super) fn apply(cursor: &Cursor<'_>, config: &mut Config) {
         &mut mqtt.prefix,
         fields.optional("prefix").and_then(|cursor| prefix(&cursor)),
     );
+    let flush = fields.optional("flush");
+    layer::set(&mut mqtt.flush, flush.and_then(|cursor| cursor.duration()));
     if let Some(cursor) = fields.optional("tls") {
         tls(&cursor, &mut mqtt.tls);
     }
@@ -212,6 +219,8 @@ pub struct Brokers {
     pub topics: Topics,
     /// Who tells of runs.
     pub identity: Identity,
+    /// How long a stop waits for the last messages to be acknowledged.
+    pub flush: Duration,
 }
 
 impl Config {
@@ -289,6 +298,7 @@ impl Config {
                 project_id: self.project_id(&environment),
                 source,
             },
+            flush: mqtt.flush,
         };
         Problems::check(problems.0).map(|()| brokers)
     }

@@ -23,6 +23,7 @@ fn every_key_is_read() {
          engine: { max_depth: 4, run_memory_bytes: 7MiB, drain: 6s }\n\
          secrets: { a: { env: A }, b: { file: /b } }\n\
          env_allow: [HOME]\n\
+         mqtt: { flush: 9s }\n\
          log: { level: debug, format: json }\n\
          metrics: { enabled: false, actions: 7 }\n\
          otlp: { endpoint: 'http://c', headers: { X-Key: { env: K } }, timeout: 1s, interval: 2s, batch_spans: 3, queue_spans: 4, resource: { a.b: c }, flush: 5s }\n",
@@ -68,6 +69,7 @@ fn every_key_is_read() {
         (config.log.level, config.log.format),
         (LogLevel::Debug, LogFormat::Json)
     );
+    assert_eq!(config.mqtt.flush.as_secs(), 9);
     let metrics = config.metrics;
     assert_eq!((metrics.enabled, metrics.actions), (false, 7));
     let otlp = Otlp {

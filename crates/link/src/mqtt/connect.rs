@@ -31,6 +31,7 @@ use super::gate::{GATE_TIMEOUT, Gate};
 use super::inbox::{Inbox, Input, inbox};
 use super::message::{self, MAX_CONSTRAINT_BYTES};
 use super::session::{ConnectError, Happened, Message, Session};
+use super::telemetry::noted::Noted;
 use super::telemetry::{Identity, Queued, Telemetry};
 use super::topic::Topics;
 
@@ -38,9 +39,9 @@ use super::topic::Topics;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the broker may take to send what it retains; the rest of the gate's time is for applying it.
 const GATHER_TIMEOUT: Duration = GATE_TIMEOUT.saturating_sub(Duration::from_millis(200));
-/// How long all may take at the stop: the last messages, and the word that we are gone.
-const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-/// So much of it is kept for that word.
+/// How long the last messages may take at the stop, if nobody says.
+pub const FLUSH: Duration = Duration::from_secs(2);
+/// How long the word that we are gone may take after them.
 const LEAVE_TIME: Duration = Duration::from_millis(500);
 /// How long the connection itself may take to close after that.
 const CLOSE_TIME: Duration = Duration::from_millis(250);
@@ -68,6 +69,10 @@ pub struct Settings {
     pub version: String,
     /// Where it is kept through restarts what this engine decided otherwise than the broker.
     pub notes: Option<Arc<dyn Notes>>,
+    /// Where it is kept how far the broker has heard of ends: see [`noted`](super::telemetry::noted).
+    pub noted: Option<Arc<dyn Notes>>,
+    /// How long the last messages may take at the stop.
+    pub flush: Duration,
 }
 
 /// How the connection is.
@@ -92,6 +97,8 @@ pub type Listener = Arc<dyn Fn(&Link) + Send + Sync>;
 /// See the module.
 pub struct Connector {
     telemetry: Arc<Telemetry>,
+    flush: Duration,
+    noted: Arc<Noted>,
     refused: Arc<Refused>,
     connection: Arc<Mutex<Connection>>,
     inbox: Inbox,
@@ -102,6 +109,7 @@ pub struct Connector {
     applying: AbortHandle,
     /// Finds out what holds executions; it holds the engine as well.
     settling: AbortHandle,
+    noting: AbortHandle,
 }
 
 impl Connector {
@@ -141,6 +149,9 @@ impl Connector {
             since: clock.now(),
             problem: None,
         }));
+        let noted = Arc::new(Noted::new(settings.noted.clone()));
+        let noting = tokio::spawn(noted.clone().keep(telemetry.clone())).abort_handle();
+        let flush = settings.flush;
         let worker = Worker {
             settings,
             telemetry: telemetry.clone(),
@@ -155,6 +166,8 @@ impl Connector {
         };
         Arc::new(Self {
             telemetry,
+            flush,
+            noted,
             refused,
             connection,
             inbox,
@@ -162,6 +175,7 @@ impl Connector {
             task: Mutex::new(Some(tokio::spawn(worker.run()))),
             applying,
             settling,
+            noting,
         })
     }
 
@@ -170,11 +184,12 @@ impl Connector {
         self.refused.count()
     }
 
-    /// Sends what is left, says that we are gone, and closes the connection: after 2 s at the latest.
+    /// Sends what is left, for as long as the settings say, then says that we are gone, and closes the
+    /// connection.
     pub async fn stop(&self) {
         self.settling.abort();
         self.telemetry.close();
-        let deadline = Instant::now() + STOP_TIMEOUT;
+        let deadline = Instant::now() + self.flush + LEAVE_TIME;
         let _ = self.stop.send(Some(deadline));
         let Some(mut task) = self.task.lock().take() else {
             return;
@@ -184,6 +199,8 @@ impl Connector {
             task.abort();
         }
         self.applying.abort();
+        self.noting.abort();
+        self.noted.close(self.telemetry.told_up_to());
         let left = self.telemetry.give_up();
         if left > 0 {
             tracing::warn!(
@@ -200,6 +217,7 @@ impl Connector {
         }
         self.applying.abort();
         self.settling.abort();
+        self.noting.abort();
     }
 }
 
@@ -568,7 +586,7 @@ async fn asked_to_stop(stopped: &mut watch::Receiver<Option<Instant>>) -> Instan
     match stopped.wait_for(Option::is_some).await {
         Ok(deadline) => deadline.unwrap_or_else(Instant::now),
         // Whoever could ask is gone: that is as good as having asked.
-        Err(_) => Instant::now() + STOP_TIMEOUT,
+        Err(_) => Instant::now() + LEAVE_TIME,
     }
 }
 

@@ -117,6 +117,8 @@ impl Bench {
                 predecessors: predecessors.iter().map(ToString::to_string).collect(),
                 version: "1.0.0".into(),
                 notes: None,
+                noted: None,
+                flush: FLUSH,
             },
             Arc::new(Noting {
                 calls: noted,
@@ -289,7 +291,7 @@ async fn a_broker_that_takes_nothing_is_left_without_goodbye_so_that_it_tells_ou
         last = Some(packet);
     }
     stopping.await.unwrap();
-    assert!(began.elapsed() < STOP_TIMEOUT + CLOSE_TIME);
+    assert!(began.elapsed() < FLUSH + LEAVE_TIME + CLOSE_TIME);
     let Some(Packet::Publish(last)) = last else {
         panic!("{last:?}");
     };

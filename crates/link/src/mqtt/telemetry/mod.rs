@@ -10,6 +10,7 @@
 //! event log tells of. Their `task_id` is the run's id, a slash and their name.
 
 pub mod message;
+pub mod noted;
 mod outbox;
 mod run;
 
@@ -46,6 +47,7 @@ pub struct Telemetry {
     inner: Mutex<Inner>,
     filled: Notify,
     doubtful: Notify,
+    went_on: Notify,
 }
 
 #[derive(Default)]
@@ -54,6 +56,9 @@ struct Inner {
     outbox: Outbox,
     /// The constraints that have changed since it was last found out what holds executions.
     changed: HashSet<String>,
+    /// The line of the event log that was heard of last, and the newest of all.
+    line: i64,
+    newest_line: i64,
     is_closed: bool,
 }
 
@@ -68,6 +73,7 @@ impl Telemetry {
             inner: Mutex::default(),
             filled: Notify::new(),
             doubtful: Notify::new(),
+            went_on: Notify::new(),
         }
     }
 
@@ -88,6 +94,37 @@ impl Telemetry {
         }
         drop(inner);
         self.filled.notify_one();
+    }
+
+    /// Begins after a line of the event log: what is before it has been told.
+    pub fn begin_after(&self, line: i64) {
+        self.inner.lock().newest_line = line;
+        self.went_on.notify_one();
+    }
+
+    /// Tells once more of a run that ended in an earlier life, whose last line in the event log is given: the
+    /// broker may not have heard it.
+    pub fn end_again(&self, ended: &Execution, line: i64) {
+        let at = self.clock.now();
+        let mut inner = self.inner.lock();
+        inner.line = line;
+        let run = inner.run(ended.spec.root, self.began_at, ended, at);
+        run.take_up(ended);
+        inner.execution(ended, self.began_at, at);
+        drop(inner);
+        self.filled.notify_one();
+    }
+
+    /// The line of the event log up to which the broker has acknowledged the ends of runs.
+    pub(crate) fn told_up_to(&self) -> i64 {
+        let inner = self.inner.lock();
+        let before_an_end = inner.outbox.first_end().map(|line| line - 1);
+        before_an_end.unwrap_or(inner.newest_line)
+    }
+
+    /// Returns once that may be another one.
+    pub(crate) async fn went_on(&self) {
+        self.went_on.notified().await;
     }
 
     /// Has it found out what holds those that an earlier life has left.
@@ -129,7 +166,7 @@ impl Telemetry {
                 error: Some("the engine stopped before the run was over; its next start takes the run up again".to_owned()),
             };
             inner.outbox.push(id, at, Body::LifecycleEvent(stopped));
-            inner.outbox.end(id);
+            inner.outbox.end(id, None);
         }
         drop(inner);
         self.filled.notify_one();
@@ -155,6 +192,7 @@ impl Telemetry {
 
     pub(crate) fn delivered(&self, run: ExecutionId) {
         self.inner.lock().outbox.delivered(run);
+        self.went_on.notify_one();
     }
 
     pub(crate) fn put_back(&self, messages: Vec<Queued>) {
@@ -211,7 +249,8 @@ impl Inner {
             }
             let body = Body::LifecycleEvent(run::stopped(execution));
             self.outbox.push(root, at, body);
-            self.outbox.end(root);
+            // The lines about an end are told right before it.
+            self.outbox.end(root, Some(self.line));
         }
     }
 
@@ -269,7 +308,12 @@ impl Subscriber for Telemetry {
         }
         match notice {
             Notice::Execution(execution) => inner.execution(execution, self.began_at, at),
-            Notice::Step(event) => inner.step(event, at),
+            Notice::Step(event) => {
+                inner.line = event.id;
+                inner.newest_line = inner.newest_line.max(event.id);
+                inner.step(event, at);
+                self.went_on.notify_one();
+            }
             Notice::Constraint { constraint, .. } => {
                 inner.changed.insert(constraint.key().to_string());
                 return self.doubtful.notify_one();

@@ -1,7 +1,7 @@
 //! Messages that wait for the broker: a bounded queue that gives up the oldest, and counts for each
 //! run how many, so that the next message of the run can say so.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use camshaft_model::{ExecutionId, Timestamp};
 
@@ -18,6 +18,8 @@ pub(super) struct Outbox {
     queue: VecDeque<Queued>,
     bytes: usize,
     runs: HashMap<ExecutionId, Count>,
+    /// Runs of whose end something waits or is on its way, by the last line of the event log about them.
+    ends: BTreeSet<(i64, ExecutionId)>,
     limit: usize,
     dropped: u64,
 }
@@ -30,6 +32,8 @@ struct Count {
     /// How many were given up since the last one that left.
     dropped: u64,
     is_over: bool,
+    /// The last line of the event log about it, if it is over for good.
+    ended_at: Option<i64>,
 }
 
 impl Default for Outbox {
@@ -44,6 +48,7 @@ impl Outbox {
             queue: VecDeque::new(),
             bytes: 0,
             runs: HashMap::new(),
+            ends: BTreeSet::new(),
             limit,
             dropped: 0,
         }
@@ -65,12 +70,20 @@ impl Outbox {
         self.trim();
     }
 
-    /// Nothing more will come of a run; it is forgotten once all of it has left.
-    pub(super) fn end(&mut self, run: ExecutionId) {
+    /// Nothing more will come of a run; it is forgotten once all of it has left. If it has ended, `line` is the
+    /// last one of the event log about it.
+    pub(super) fn end(&mut self, run: ExecutionId, line: Option<i64>) {
         if let Some(count) = self.runs.get_mut(&run) {
             count.is_over = true;
+            count.ended_at = line;
+            self.ends.extend(line.map(|line| (line, run)));
         }
         self.forget(run);
+    }
+
+    /// The first line about a run that has ended and of which not everything has left.
+    pub(super) fn first_end(&self) -> Option<i64> {
+        self.ends.first().map(|(line, _)| *line)
     }
 
     /// The oldest message, which is on its way now.
@@ -106,6 +119,7 @@ impl Outbox {
         self.dropped += left;
         self.queue.clear();
         self.runs.clear();
+        self.ends.clear();
         self.bytes = 0;
         left
     }
@@ -137,7 +151,10 @@ impl Outbox {
     fn forget(&mut self, run: ExecutionId) {
         let is_done = |count: &Count| count.is_over && count.pending == 0;
         if self.runs.get(&run).is_some_and(is_done) {
-            self.runs.remove(&run);
+            let ended_at = self.runs.remove(&run).and_then(|count| count.ended_at);
+            if let Some(line) = ended_at {
+                self.ends.remove(&(line, run));
+            }
         }
     }
 }
@@ -238,14 +255,15 @@ mod tests {
     fn a_run_is_forgotten_when_all_of_it_has_left() {
         let mut outbox = Outbox::default();
         push(&mut outbox, 1);
-        outbox.end(run(1));
+        outbox.end(run(1), Some(7));
         let message = outbox.pop().unwrap();
-        assert_eq!(outbox.runs.len(), 1);
+        assert_eq!((outbox.runs.len(), outbox.first_end()), (1, Some(7)));
         outbox.delivered(message.run);
         assert!(outbox.runs.is_empty());
+        assert_eq!(outbox.first_end(), None);
         let mut outbox = Outbox::with_limit(0);
         push(&mut outbox, 1);
-        outbox.end(run(1));
+        outbox.end(run(1), Some(7));
         assert!(outbox.runs.is_empty());
     }
 }

@@ -135,12 +135,12 @@ impl Run {
             return None;
         }
         let mut holding = blockers.iter().filter_map(|blocker| match blocker {
-            BlockedBy::Constraint(held) => Some(held),
+            BlockedBy::Constraint(held) => Some(&**held),
             _ => None,
         });
         let told_before = known.held_by.take();
-        let is_told = |held: &&Box<HeldBy>| told_before.as_deref() == Some(&*held.key.to_string());
-        if holding.clone().any(|held| is_told(&held)) {
+        let is_told = |held: &HeldBy| told_before.as_deref() == Some(&*held.key.to_string());
+        if holding.clone().any(is_told) {
             known.held_by = told_before;
             return None;
         }

@@ -440,6 +440,56 @@ fn what_an_earlier_life_has_left_waiting_is_told_as_it_is_held() {
 }
 
 #[test]
+fn the_broker_is_behind_the_first_end_that_it_has_not_acknowledged() {
+    let telemetry = telemetry();
+    telemetry.begin_after(40);
+    let mut root = Maker::root();
+    telemetry.notice(&root.is(Status::Running, 1));
+    let line = |id| {
+        let line = step(StepEventType::StepFinished, None, "fetch", None, json!({}));
+        let Notice::Step(line) = line else {
+            panic!("a line")
+        };
+        let mut line = StepEvent::clone(&line);
+        line.id = id;
+        Notice::Step(Arc::new(line))
+    };
+    telemetry.notice(&line(43));
+    assert_eq!(telemetry.told_up_to(), 43, "it has not ended");
+    telemetry.notice(&root.is(Status::Completed, 1));
+    telemetry.notice(&line(45));
+    assert_eq!(telemetry.told_up_to(), 42);
+    told(&telemetry);
+    assert_eq!(telemetry.told_up_to(), 45);
+}
+
+#[test]
+fn an_end_in_an_earlier_life_is_told_again() {
+    for (worker, task) in [
+        (Some("w"), Some("fetch COMPLETED attempt=1 worker=w")),
+        (None, None),
+    ] {
+        let telemetry = telemetry();
+        telemetry.begin_after(45);
+        let mut root = Maker::root();
+        root.spec.requested_at = START - std::time::Duration::from_secs(1);
+        root.is(Status::Running, 1);
+        root.state.worker = worker.map(str::to_owned);
+        let Notice::Execution(ended) = root.is(Status::Completed, 1) else {
+            panic!("an execution")
+        };
+        telemetry.end_again(&ended, 43);
+        assert_eq!(telemetry.told_up_to(), 42);
+        let mut expected = vec!["ENGINE_STARTED resumed=true".to_owned()];
+        expected.extend(task.map(|task| format!("{task} duration_ms=1.5")));
+        expected.push("ENGINE_STOPPED status=completed duration_ms=1.5".to_owned());
+        assert_eq!(told(&telemetry), expected);
+        assert_eq!(telemetry.told_up_to(), 45);
+        assert!(telemetry.inner.lock().runs.is_empty());
+    }
+}
+
+#[test]
 fn a_run_of_an_earlier_life_says_so_and_one_that_is_cut_off_is_stopped() {
     let telemetry = telemetry();
     let mut root = Maker::root();
