@@ -141,7 +141,11 @@ impl Mqtt {
     /// # Errors
     /// The database cannot be read.
     pub async fn resume(&self, store: &dyn Store) -> Result<(), StoreError> {
-        self.telemetry.resume(&left::not_over(store).await?);
+        let left = left::not_over(store).await?;
+        self.telemetry.resume(&left);
+        for task in left::waiting_tasks(&left, store).await? {
+            (self.telemetry).resume_task(task.root, task.run, &task.name, task.reason);
+        }
         Ok(())
     }
 

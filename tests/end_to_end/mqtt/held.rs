@@ -70,3 +70,25 @@ fn what_is_held_is_told_again_after_a_restart_and_waits_once_it_is_freed() {
     assert_eq!(stopped["body"]["status"], "completed");
     assert_eq!(engine.stop().0, 0);
 }
+
+#[test]
+fn a_question_that_waits_for_a_person_is_told_again_after_a_restart() {
+    let (site, broker) = (Site::new(), Mosquitto::start());
+    site.pack_file("t/pack.yaml", "ref: t\nversion: 1.0.0\n")
+        .pack_file(
+            "t/workflows/asks.yaml",
+            "ref: t.asks\ntasks:\n  ask: { inquiry: { prompt: 'Go on?' } }\n",
+        );
+    let engine = with_one_slot(&site, broker.port);
+    let mut ear = Ear::to(broker.port, "cascade/telemetry/#");
+    let run = site.request(["t.asks"]);
+    let (_, first) = read(&ear.wait_for(&["BLOCKED"]));
+    assert_eq!(engine.stop().0, 0);
+    ear.wait_for(&["ENGINE_STOPPED"]);
+    let engine = with_one_slot(&site, broker.port);
+    ear.wait_for(&[&run, "ENGINE_STARTED"]);
+    let (_, again) = read(&ear.next());
+    assert_eq!(again["body"], first["body"]);
+    assert_eq!(again["body"]["reason"], "waits for a person");
+    assert_eq!(engine.stop().0, 0);
+}

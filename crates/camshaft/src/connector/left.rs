@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use camshaft_model::port::store::{
-    ExecutionFilter, PageRequest, StepEventFilter, Store, StoreError, Values,
+    ExecutionFilter, Laps, PageRequest, StepEventFilter, Store, StoreError, Values,
 };
 use camshaft_model::{Execution, ExecutionId, Status, StepEventType};
 
@@ -57,6 +57,46 @@ pub(super) async fn not_over(store: &dyn Store) -> Result<Vec<Execution>, StoreE
     );
     left.extend(below.into_iter().filter(|one| one.spec.parent.is_some()));
     Ok(left)
+}
+
+/// A task that waits for a person or an event, and has no execution that would say so.
+pub(super) struct WaitingTask {
+    pub(super) root: ExecutionId,
+    pub(super) run: ExecutionId,
+    pub(super) name: String,
+    pub(super) reason: &'static str,
+}
+
+/// Those of the first [`MAX_RESUMED`] of these that are runs of workflows.
+pub(super) async fn waiting_tasks(
+    left: &[Execution],
+    store: &dyn Store,
+) -> Result<Vec<WaitingTask>, StoreError> {
+    let mut found = Vec::new();
+    let runs = left
+        .iter()
+        .filter(|one| one.state.status == Status::Waiting);
+    for run in runs.take(MAX_RESUMED as usize) {
+        let id = run.spec.id;
+        let Some(record) = store.run(id).await? else {
+            continue;
+        };
+        let lap = Laps::Only(record.lap);
+        let tasks = store.tasks(id, lap, Values::LeaveOut).await?;
+        let waiting = tasks
+            .into_iter()
+            .filter(|task| task.status == Status::Waiting);
+        found.extend(waiting.map(|task| WaitingTask {
+            root: run.spec.root,
+            run: id,
+            name: task.task.name,
+            reason: match task.awaited {
+                Some(_) => "waits for an event",
+                None => "waits for a person",
+            },
+        }));
+    }
+    Ok(found)
 }
 
 /// The runs that have ended after a line of the event log, oldest first, each with its last line. No more

@@ -96,6 +96,19 @@ impl Telemetry {
         self.filled.notify_one();
     }
 
+    /// Tells of a task without an execution that a run, of one that was [taken up](Self::resume), has left waiting
+    /// for somebody or something.
+    pub fn resume_task(&self, root: ExecutionId, run: ExecutionId, name: &str, reason: &str) {
+        let at = self.clock.now();
+        let mut inner = self.inner.lock();
+        if inner.runs.contains_key(&root) {
+            let body = Body::TaskStateEvent(Box::new(run::waits(run, name, reason)));
+            inner.outbox.push(root, at, body);
+        }
+        drop(inner);
+        self.filled.notify_one();
+    }
+
     /// Begins after a line of the event log: what is before it has been told.
     pub fn begin_after(&self, line: i64) {
         self.inner.lock().newest_line = line;

@@ -306,6 +306,13 @@ impl Run {
     }
 }
 
+/// A task without an execution that waits for somebody or something.
+pub(super) fn waits(run: ExecutionId, name: &str, reason: &str) -> TaskState {
+    let mut told = TaskState::new(id_in(run, name), name, State::Blocked);
+    told.reason = Some(reason.to_owned());
+    told
+}
+
 /// The end of a run.
 pub(super) fn stopped(root: &Execution) -> Lifecycle {
     let state = &root.state;
