@@ -7,6 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use camshaft_model::{
 
 use crate::catalog::{AwaitedSensor, RuleSensors};
 use crate::constraint::{
-    Candidate, Candidates, Constraints, Hold, Home, Leases, Place, Told, Waiting, World,
+    Candidate, Candidates, Constraints, Hold, Home, Leases, Pass, Place, Told, Waiting, World,
 };
 use crate::held_events::HeldEvents;
 use crate::rule::RuleIndex;
@@ -117,11 +118,10 @@ impl Live {
 pub(crate) struct Untold {
     /// Executions that have just got in line.
     pub(crate) arrived: VecDeque<ExecutionId>,
-    /// Classes that a constraint has just begun to hold, each from a place on.
-    pub(crate) classes: VecDeque<(u64, Option<Place>)>,
-    /// Those of them that are to be gone through from their first member on, so that none is in line twice
-    /// for that.
-    whole: HashSet<u64>,
+    /// Passes through classes that a constraint has just begun to hold.
+    pub(crate) passes: VecDeque<Pass>,
+    /// The classes and constraints of those that begin at the first member, so that none is in line twice.
+    whole: HashSet<(u64, NonZeroU32)>,
     /// Whether a unit that tells is on its way to the disk. The next is decided once it is there, so that a
     /// pause over a hundred thousand does not put hundreds of them before everybody else.
     is_under_way: bool,
@@ -129,9 +129,9 @@ pub(crate) struct Untold {
 
 impl Untold {
     /// A constraint has begun to hold a class.
-    pub(crate) fn class_is_held(&mut self, number: u64) {
-        if self.whole.insert(number) {
-            self.classes.push_back((number, None));
+    pub(crate) fn class_is_held(&mut self, pass: Pass) {
+        if pass.after.is_some() || self.whole.insert((pass.class, pass.by)) {
+            self.passes.push_back(pass);
         }
     }
 
@@ -152,14 +152,14 @@ impl Untold {
         now
     }
 
-    /// The next class, and from which of its members on; `None` while a unit that tells is under way.
-    pub(crate) fn next_class(&mut self) -> Option<(u64, Option<Place>)> {
+    /// The next pass; `None` while a unit that tells is under way.
+    pub(crate) fn next_pass(&mut self) -> Option<Pass> {
         if self.is_under_way {
             return None;
         }
-        let next = self.classes.pop_front()?;
-        if next.1.is_none() {
-            self.whole.remove(&next.0);
+        let next = self.passes.pop_front()?;
+        if next.after.is_none() {
+            self.whole.remove(&(next.class, next.by));
         }
         Some(next)
     }
@@ -176,7 +176,7 @@ impl Untold {
 
     /// Whether there is more to tell than one decision tells, and nothing that comes before it.
     fn has_rest(&self) -> bool {
-        !self.is_under_way && (!self.classes.is_empty() || !self.arrived.is_empty())
+        !self.is_under_way && (!self.passes.is_empty() || !self.arrived.is_empty())
     }
 }
 

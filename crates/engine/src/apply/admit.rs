@@ -9,9 +9,10 @@ use camshaft_model::{
 };
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::constraint::{self, Candidate, Hold, InForce, Place, Told, Verdict};
+use crate::constraint::{self, Candidate, Class, Hold, InForce, Pass, Place, Told, Verdict};
 use crate::decision::{Decision, Effect, Unit};
 use crate::hidden::text_of;
 use crate::state::{Context, Live, State};
@@ -100,7 +101,9 @@ impl State {
     pub(crate) fn ask_again(&mut self, now: Timestamp) {
         let classes = self.waiting.classes();
         let ready = classes.filter(|class| self.waiting.hold_of(class).is_none());
-        let ready: Vec<Arc<Candidate>> = ready.map(|class| class.candidate.clone()).collect();
+        let mut ready: Vec<Arc<Candidate>> = ready.map(|class| class.candidate.clone()).collect();
+        // In one order, so that the same commands lead to the same decisions.
+        ready.sort_unstable_by_key(|candidate| candidate.number);
         for candidate in ready {
             if let Some((hold, again_at)) = self.held(&candidate, now) {
                 self.file(&candidate, hold, again_at);
@@ -152,8 +155,8 @@ impl State {
             Hold::Constraint(key) => self.constraints.get(key).map(|found| found.number),
             Hold::Runtime(_) | Hold::Resource(..) => None,
         };
-        for class in self.waiting.hold(candidate, hold, constraint, again_at) {
-            self.untold.class_is_held(class);
+        for pass in self.waiting.hold(candidate, hold, constraint, again_at) {
+            self.untold.class_is_held(pass);
         }
     }
 
@@ -164,14 +167,17 @@ impl State {
         self.ask_about(&held, context.now);
         let mut room = TOLD_AT_ONCE - held.len();
         while room > 0
-            && let Some((number, place)) = self.untold.next_class()
+            && let Some(pass) = self.untold.next_pass()
         {
-            let class = self.waiting.class(number);
-            let members = class.into_iter().flat_map(|class| class.after(place));
-            let members: Vec<Place> = members.take(room).collect();
+            let class = self.waiting.class(pass.class);
+            let Some(class) = class.filter(|class| self.is_held_by(class, pass.by)) else {
+                self.waiting.put_aside(pass);
+                continue;
+            };
+            let members: Vec<Place> = class.after(pass.after).take(room).collect();
             if members.len() == room {
-                let last = members.last().copied();
-                self.untold.classes.push_front((number, last));
+                let after = members.last().copied();
+                self.untold.passes.push_front(Pass { after, ..pass });
             }
             room -= members.len();
             held.extend(members.into_iter().map(|(_, _, id)| id));
@@ -202,6 +208,17 @@ impl State {
             told.effects.push(Effect::Told);
             self.untold.told();
             decision.units.push(told);
+        }
+    }
+
+    /// Whether the constraint of a number holds a class.
+    fn is_held_by(&self, class: &Class, number: NonZeroU32) -> bool {
+        match self.waiting.hold_of(class) {
+            Some(Hold::Constraint(key)) => {
+                let found = self.constraints.get(key);
+                found.is_some_and(|found| found.number == number)
+            }
+            _ => false,
         }
     }
 

@@ -385,7 +385,10 @@ fn crash(bench: &mut Bench, rows: &Rows) -> Decision {
     after.state.versions.insert("h".into(), pack);
     after.state.capacity.slots = 0;
     let mut cut_off = Vec::new();
-    for live in bench.state.live.values() {
+    // In the order of their ids, as they are read from the database.
+    let mut unfinished: Vec<_> = bench.state.live.values().collect();
+    unfinished.sort_unstable_by_key(|live| live.spec.id);
+    for live in unfinished {
         after.state.take(live.record());
         cut_off.extend(live.holds_lease().then_some(live.spec.id));
     }

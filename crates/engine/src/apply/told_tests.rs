@@ -98,11 +98,11 @@ fn a_start_below_a_limit_does_not_look_through_all_that_wait() {
     for _ in 0..600 {
         bench.request("copy");
     }
-    assert!(bench.state.untold.classes.is_empty());
+    assert!(bench.state.untold.passes.is_empty());
     let ended = bench.end(first, Status::Completed);
     assert_eq!(started(&ended).len(), 1);
     assert_eq!(told(&ended), []);
-    assert!(bench.state.untold.classes.is_empty());
+    assert!(bench.state.untold.passes.is_empty());
 }
 
 #[test]
@@ -139,6 +139,45 @@ fn what_comes_after_a_limit_was_raised_is_told_of_it_only_once_it_holds_again() 
     assert_eq!(told(&free), [], "all that it lacks is a slot");
     let lowered = bench.set("task:copy", "concurrency", &limit(1));
     assert_eq!(told(&lowered), [third]);
+}
+
+/// Two classes are filed under one hold that is open, and different things turn out to hold them.
+#[test]
+fn what_lacks_a_resource_is_told_of_a_limit_only_once_that_holds_it_and_then_surely() {
+    let mut bench = Bench::of_three_actions(2);
+    bench.set("global", "concurrency", &json!({ "limit": 1 }));
+    bench.request("check");
+    let (_, gpu) = bench.request("gpu");
+    let (_, second_gpu) = bench.request("gpu");
+    let (_, check) = bench.request("check");
+    assert_eq!(started(&bench.clear("global", None)), [gpu]);
+    let ttl = Some(Duration::from_secs(60));
+    let held = bench.set_for("global", "concurrency", &json!({ "limit": 0 }), ttl);
+    assert_eq!(told(&held), [check]);
+    bench.stored(&held);
+    let ended = bench.end(gpu, Status::Completed);
+    assert_eq!(told(&ended), [second_gpu]);
+}
+
+#[test]
+fn the_rest_is_told_of_a_limit_that_another_interrupted_once_it_holds_again() {
+    let mut bench = Bench::of_three_actions(2);
+    let (_, first) = bench.request("copy");
+    let (_, check) = bench.request("check");
+    for _ in 0..600 {
+        bench.request("copy");
+    }
+    let limited = bench.set("task:copy", "concurrency", &json!({ "limit": 1 }));
+    bench.set("global", "pause", &json!({}));
+    bench.end(check, Status::Completed);
+    bench.end(first, Status::Completed);
+    let of_the_limit = told(&limited).len();
+    assert!((1..600).contains(&of_the_limit));
+    assert_eq!(all_told(&mut bench, limited).len(), of_the_limit + 600);
+    let lifted = bench.clear("global", None);
+    assert_eq!(started(&lifted).len(), 1);
+    assert_eq!(all_told(&mut bench, lifted).len(), 600 - of_the_limit);
+    assert_eq!(bench.state.next_due(), None);
 }
 
 #[test]

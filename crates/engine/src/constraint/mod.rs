@@ -20,4 +20,4 @@ pub(crate) use admit::{Verdict, World, admit};
 pub(crate) use candidate::{Candidate, Candidates, Leases};
 pub(crate) use force::{Constraints, Home, InForce, RateMoved};
 pub(crate) use told::Told;
-pub(crate) use waiting::{Class, Hold, Place, Waiting};
+pub(crate) use waiting::{Class, Hold, Pass, Place, Waiting};

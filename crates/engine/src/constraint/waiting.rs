@@ -31,6 +31,16 @@ pub(crate) enum Hold {
     Constraint(ConstraintKey),
 }
 
+/// One time through the members of a class, to tell them of a constraint that holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pass {
+    pub(crate) class: u64,
+    /// The number of the constraint.
+    pub(crate) by: NonZeroU32,
+    /// The last member that was told; `None` before the first.
+    pub(crate) after: Option<Place>,
+}
+
 /// Executions with equal candidates.
 #[derive(Debug)]
 pub(crate) struct Class {
@@ -40,8 +50,11 @@ pub(crate) struct Class {
     under: Option<Hold>,
     /// The number of the constraint that held it when it was filed there.
     by: Option<NonZeroU32>,
-    /// The last constraints of which all its members were told, or will be.
+    /// The last constraints of which all its members were told, or will be: in a pass that is in line, or in
+    /// one that was put aside.
     told: Told,
+    /// The passes that something else cut short, each to go on once that constraint holds the class again.
+    aside: Vec<Pass>,
     /// Whether it has members that came since the last of them began to hold it: they are told of what holds
     /// them as they come, and of nothing else.
     has_late: bool,
@@ -117,6 +130,7 @@ impl Waiting {
             under: None,
             by: None,
             told: Told::default(),
+            aside: Vec::new(),
             has_late: false,
         });
         class.has_late = true;
@@ -205,47 +219,74 @@ impl Waiting {
     }
 
     /// Files a class under what holds it. That holds all that are filed there, until it is opened: at
-    /// `wake_at` at the latest, if time alone does. Gives the classes that the constraint of that number has
-    /// just begun to hold and that have members that were not told of it: this one, and where another
-    /// constraint of the same key held them before, all that are filed there.
+    /// `wake_at` at the latest, if time alone does. Gives a pass through each class that the constraint of
+    /// that number has just begun to hold and that has members that were not told of it: this one, and where
+    /// another constraint of the same key held them before, all that are filed there.
     pub(crate) fn hold(
         &mut self,
         candidate: &Candidate,
         hold: Hold,
         by: Option<NonZeroU32>,
         wake_at: Option<Timestamp>,
-    ) -> Vec<u64> {
+    ) -> Vec<Pass> {
         self.close(&hold);
         if let Some(at) = wake_at {
             self.wakes.insert((at, hold.clone()));
         }
         self.file(candidate.number, Some(hold.clone()));
         let is_another = by.is_some_and(|by| self.numbers.insert(hold.clone(), by) != Some(by));
-        let mut held = match self.held.get(&hold) {
+        let held: Vec<u64> = match self.held.get(&hold) {
             Some(order) if is_another => order.iter().map(|(_, class)| *class).collect(),
             _ => vec![candidate.number],
         };
-        held.retain(|class| self.is_news(*class, by));
-        held
+        let passes = held.into_iter().filter_map(|class| self.held_by(class, by));
+        passes.collect()
     }
 
-    /// Notes by which constraint a class is held. Whether it has members that were not told of that one.
-    fn is_news(&mut self, class: u64, by: Option<NonZeroU32>) -> bool {
-        let Some(class) = self.classes.get_mut(&class) else {
-            return false;
-        };
+    /// Notes by which constraint a class is held. Gives the pass that tells those of its members that were
+    /// not told of that one.
+    fn held_by(&mut self, number: u64, by: Option<NonZeroU32>) -> Option<Pass> {
+        let class = self.classes.get_mut(&number)?;
         let has_begun = std::mem::replace(&mut class.by, by) != by;
-        let Some(number) = by.filter(|_| has_begun) else {
-            return false;
-        };
+        let by = by.filter(|_| has_begun)?;
         if std::mem::take(&mut class.has_late) {
             class.told = Told::default();
+            class.aside.clear();
         }
-        let is_news = !class.told.has(number);
-        if is_news {
-            class.told.note(number);
+        if class.told.has(by) {
+            let rest = class.aside.iter().position(|pass| pass.by == by)?;
+            return Some(class.aside.swap_remove(rest));
         }
-        is_news
+        class.told.note(by);
+        let Class { told, aside, .. } = class;
+        aside.retain(|pass| pass.by != by && told.has(pass.by));
+        Some(Pass {
+            class: number,
+            by,
+            after: None,
+        })
+    }
+
+    /// Keeps the rest of a pass until its constraint holds the class again: something else does, or nothing.
+    pub(crate) fn put_aside(&mut self, pass: Pass) {
+        let Some(class) = self.classes.get_mut(&pass.class) else {
+            return;
+        };
+        // If it was forgotten meanwhile, all of the class will be told anew.
+        if !class.told.has(pass.by) {
+            return;
+        }
+        match class.aside.iter_mut().find(|other| other.by == pass.by) {
+            Some(other) => other.after = other.after.min(pass.after),
+            None => class.aside.push(pass),
+        }
+        // The same constraint may hold it again under the same hold, and is then to be noticed.
+        if class.by == Some(pass.by) {
+            class.by = None;
+            if let Some(hold) = &class.under {
+                self.numbers.remove(hold);
+            }
+        }
     }
 
     /// Nothing holds a class, as was found out when it was asked: it waits for a slot and for nothing else.
