@@ -40,8 +40,10 @@ struct Known {
     name: String,
     item: Option<u32>,
     is_workflow: bool,
-    /// The constraint that was last told to hold it.
+    /// The constraint that was told to hold it, now or until it was told to wait.
     held_by: Option<Box<str>>,
+    /// Why it is held, if that was told because the engine said so: a line that says the same may follow.
+    found: Option<Box<str>>,
     /// Whether it waits for its start as an earlier life has left it, and nothing was told of that yet.
     is_left: bool,
 }
@@ -68,7 +70,7 @@ impl Known {
     fn tell(&mut self, state: State, attempt: u32) {
         (self.last, self.attempt) = (Some(state), attempt);
         self.told = self.told.wrapping_add(1);
-        self.held_by = None;
+        (self.held_by, self.found) = (None, None);
         self.is_left = false;
     }
 }
@@ -110,8 +112,8 @@ impl Run {
         self.executions.insert(spec.id, known);
     }
 
-    /// The executions of which it may not be true any more what was told last: those that were told to be held
-    /// by one of these constraints, and those that an earlier life has left.
+    /// The executions of which it may not be true any more what was told last: those that one of these
+    /// constraints was told to hold, or to have held, and those that an earlier life has left.
     pub(super) fn doubts(&self, changed: &HashSet<String>) -> impl Iterator<Item = Doubt> {
         let is_held_by_them = |known: &Known| {
             let held_by = known.held_by.as_deref();
@@ -138,19 +140,25 @@ impl Run {
             BlockedBy::Constraint(held) => Some(&**held),
             _ => None,
         });
-        let told_before = known.held_by.take();
-        let is_told = |held: &HeldBy| told_before.as_deref() == Some(&*held.key.to_string());
-        if holding.clone().any(is_told) {
-            known.held_by = told_before;
+        let is_told = |held: &&HeldBy| known.held_by.as_deref() == Some(&*held.key.to_string());
+        let still = holding.clone().find(is_told);
+        let holder = still.or_else(|| holding.next());
+        let is_news = match (known.last, holder) {
+            (Some(State::Blocked), _) => still.is_none(),
+            (Some(State::Pending), None) => false,
+            _ => true,
+        };
+        if !is_news {
             return None;
         }
-        let holder = holding.next();
         let state = match holder {
             Some(_) => State::Blocked,
             None => State::Pending,
         };
+        let until_now = known.held_by.take();
         known.tell(state, known.attempt);
-        known.held_by = holder.map(|held| held.key.to_string().into());
+        known.held_by = holder.map_or(until_now, |held| Some(held.key.to_string().into()));
+        known.found = holder.map(|held| held.to_string().into());
         let mut told = TaskState::new(doubt.id.to_string(), &known.name, state);
         told.attempt = Some(u64::from(known.attempt) + 1);
         told.item = known.item;
@@ -251,8 +259,13 @@ impl Run {
                 name: name.to_owned(),
                 ..Known::default()
             });
+            let key = held_by.and(key_in(payload));
+            let found = known.found.take();
+            if found.is_some() && found.as_deref() == text(payload, "reason") {
+                return None;
+            }
             known.tell(state, known.attempt);
-            known.held_by = held_by.and(key_in(payload));
+            known.held_by = key;
             about.to_string()
         } else {
             id_in(about, name)

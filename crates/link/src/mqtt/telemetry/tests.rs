@@ -399,6 +399,19 @@ fn what_a_constraint_has_held_waits_or_is_held_by_another_one() {
     );
     telemetry.notice(&pause_changed());
     assert!(settle(&telemetry, 1, slots()).is_empty(), "told once");
+    let again = || held_by(pause().key());
+    telemetry.notice(&pause_changed());
+    let told_again = settle(&telemetry, 1, vec![again()]);
+    assert_eq!(told_again.len(), 1);
+    assert!(told_again[0].starts_with("fetch BLOCKED"), "{told_again:?}");
+    let line = |reason: &str| {
+        let payload = json!({ "constraint": "the pause", "scope": "global", "type": "pause", "reason": reason });
+        step(StepEventType::TaskBlocked, None, "fetch", None, payload)
+    };
+    telemetry.notice(&line(&again().to_string()));
+    assert!(told(&telemetry).is_empty(), "the line says the same");
+    telemetry.notice(&line("for another reason"));
+    assert_eq!(told(&telemetry).len(), 1);
 }
 
 #[test]
