@@ -34,6 +34,7 @@ fn each_scope_holds_what_a_rule_started_down_to_its_last_item() {
         "workflow:t.inner",
         "task:each",
         "task:load",
+        "task:outer",
         "task:e[a-c]c?",
         "action:t.*",
         "runtime:shell",

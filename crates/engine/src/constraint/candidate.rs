@@ -130,9 +130,7 @@ impl Candidates {
             },
         );
         chain.push(spec.action.clone());
-        if spec.task.is_some() || !is_run {
-            tasks.push(spec.step().to_owned());
-        }
+        tasks.push(spec.step().to_owned());
         self.intern(Facts {
             rule,
             chain,
