@@ -14,13 +14,13 @@ fn said_of_tasks(site: &Site, run: &str) -> Value {
     json!(said)
 }
 
-/// What the trace of a run says of a task: its status, and why it is as it is.
+/// What the trace of a run says of a task: its status, the kind of what holds it, and why it is as it is.
 fn traced(site: &Site, run: &str, task: &str) -> Value {
     let trace = site.json(["trace", run]);
     let steps = trace["steps"].as_array().expect("steps");
     let step = steps.iter().find(|step| step["step"] == task);
     let step = step.unwrap_or_else(|| panic!("no {task} in {trace}"));
-    json!([step["status"], step["reason"]])
+    json!([step["status"], step["blocked_by"]["kind"], step["reason"]])
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_task_is_requested_until_its_execution_starts() {
     let all = all.map(|(name, held_by)| requested(name, held_by));
     assert_eq!(said_of_tasks(&site, &run), json!(all));
     for task in ["queued", "rows"] {
-        let told = json!(["requested", "All 1 slots are taken"]);
+        let told = json!(["requested", "slots", "All 1 slots are taken"]);
         assert_eq!(traced(&site, &run, task), told);
     }
     let children = site.get(&format!("/api/v1/executions/{run}/children"));
@@ -73,8 +73,14 @@ fn a_task_is_requested_until_its_execution_starts() {
     ];
     assert_eq!(said_of_tasks(&site, &run), json!(told));
     let held = traced(&site, &run, "held");
-    let reason = held[1].as_str().unwrap_or_default();
+    assert_eq!(held[1], "constraint");
+    let reason = held[2].as_str().unwrap_or_default();
     assert!(reason.contains("'pause-task:held' on task:held"), "{held}");
+    let screen = site.ok(["trace", &run]);
+    assert!(
+        screen.contains("  blocked: Constraint 'pause-task:held'"),
+        "{screen}"
+    );
     site.ok(["resume", "task:held"]);
     assert_eq!(site.ended(&run)["status"], "completed");
     let ended = ["held", "queued", "rows"].map(completed);

@@ -55,9 +55,15 @@ fn output(item: &Value, stream: &str) -> String {
 
 /// Its status: `blocked` while a constraint holds it.
 pub fn status(item: &Value) -> String {
-    match text_at(item, "/blocked_by/kind").as_str() {
-        "constraint" => "blocked".to_owned(),
-        _ => text_at(item, "/status"),
+    let held = item.get("blocked_by").unwrap_or(&Value::Null);
+    named_status(&text_at(item, "/status"), held).to_owned()
+}
+
+/// A status, or `blocked` if what holds it is a constraint.
+pub fn named_status<'a>(status: &'a str, blocked_by: &Value) -> &'a str {
+    match blocked_by.get("kind").and_then(Value::as_str) {
+        Some("constraint") => "blocked",
+        _ => status,
     }
 }
 

@@ -7,7 +7,7 @@ use camshaft_model::duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Style, escape, instant_at, text_at};
+use super::{Style, escape, execution, instant_at, text_at};
 
 /// How wide the chart is.
 const CHART_CHARS: usize = 40;
@@ -37,6 +37,7 @@ struct Step {
     lap: u32,
     attempt: Option<u32>,
     status: String,
+    blocked_by: Value,
     offset_us: u64,
     duration_us: u64,
     phases: Vec<Phase>,
@@ -85,7 +86,7 @@ pub fn show(value: &Value, style: Style) -> String {
         "{}  {}  {} {} {}\nrequested {}\n",
         text_at(value, "/execution"),
         text_at(value, "/action"),
-        text_at(value, "/status"),
+        execution::status(value),
         if ended { "after" } else { "for" },
         micros(trace.duration_us),
         instant_at(value, "/requested_at"),
@@ -177,7 +178,7 @@ fn timeline(text: &mut String, trace: &Trace, style: Style) {
             text,
             "{mark} {offset:>9}  {:>8}  {name:<width$}{chart}  {}{reason}",
             micros(step.duration_us),
-            step.status,
+            execution::named_status(&step.status, &step.blocked_by),
         );
     }
     if hidden > 0 {

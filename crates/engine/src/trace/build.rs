@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use camshaft_model::definition::workflow::{Work, Workflow};
 use camshaft_model::{
-    Attempt, Execution, ExecutionId, Status, StepEvent, StepEventType, TaskRecord, TaskRef,
-    Timestamp,
+    Attempt, BlockedBy, Execution, ExecutionId, Status, StepEvent, StepEventType, TaskRecord,
+    TaskRef, Timestamp,
 };
 
 use super::timing::{self, Piece, Track};
-use super::{Material, Part, StepKind, TraceStep};
+use super::{Material, Part, StepKind, TraceStep, held_by};
 
 /// Runs below runs are followed so far down.
 const MAX_NESTING: usize = 64;
@@ -56,6 +56,7 @@ struct Builder<'a> {
     events: HashMap<ExecutionId, Vec<&'a StepEvent>>,
     tasks: HashMap<ExecutionId, Vec<&'a TaskRecord>>,
     workflows: &'a HashMap<ExecutionId, std::sync::Arc<Workflow>>,
+    held: &'a HashMap<(ExecutionId, TaskRef), BlockedBy>,
     seen: HashSet<ExecutionId>,
     nodes: Vec<Node<'a>>,
     steps: Vec<TraceStep>,
@@ -81,6 +82,7 @@ pub(super) fn build<'a>(
         }),
         tasks: group(&material.tasks, |t| Some(t.run)),
         workflows: &material.workflows,
+        held: &material.held,
         seen: HashSet::new(),
         nodes: Vec::new(),
         steps: Vec::new(),
@@ -180,6 +182,7 @@ impl<'a> Builder<'a> {
             action: None,
             attempt: None,
             status,
+            blocked_by: None,
             offset_us: from,
             duration_us: to.saturating_sub(from),
             phases: Vec::new(),
@@ -247,16 +250,10 @@ impl<'a> Builder<'a> {
         if times.is_empty() || state.status == Status::Requested {
             let number = (!times.is_empty()).then_some(times.len() as u32 + 1);
             let row = self.row(execution, place, number, track.at());
-            self.steps[row].reason = state
-                .error
-                .as_ref()
-                .filter(|_| state.status.is_terminal())
-                .map(|error| error.message.clone())
-                .or_else(|| {
-                    let held = state.blocked_by.as_ref();
-                    held.filter(|_| state.status == Status::Requested)
-                        .map(ToString::to_string)
-                });
+            let error = state.error.as_ref();
+            let error = error.filter(|_| state.status.is_terminal());
+            self.steps[row].reason = error.map(|error| error.message.clone());
+            self.held(row, held_by(execution));
             if let Some(until) = not_before.or(state.not_before) {
                 track.go(Part::Delay, self.offset(until), row);
             }
@@ -315,6 +312,7 @@ impl<'a> Builder<'a> {
             step.execution = Some(spec.id);
             step.action = Some(spec.action.clone());
             step.reason = state.error.as_ref().map(|error| error.message.clone());
+            self.held(row, held_by(execution));
             row
         });
         let pauses = self.pauses.clone();
@@ -511,7 +509,17 @@ impl<'a> Builder<'a> {
         step.execution = record.execution;
         let error = record.error.as_ref().map(|error| error.message.clone());
         step.reason = error.or_else(|| record.reason.clone());
+        self.held(row, self.held.get(&(record.run, record.task.clone())));
         row
+    }
+
+    /// Says of a line what holds it, if anything does.
+    fn held(&mut self, row: usize, by: Option<&BlockedBy>) {
+        let step = &mut self.steps[row];
+        step.blocked_by = by.cloned();
+        if let Some(by) = by {
+            step.reason.get_or_insert_with(|| by.to_string());
+        }
     }
 }
 

@@ -62,7 +62,7 @@ impl Engine {
             let id = execution.spec.id;
             let action = self.core.read(|state| {
                 if let Some(live) = state.live.get(&id) {
-                    execution.state.blocked_by = state.blocked_by(live, now);
+                    execution.state.blocked_by = state.held_now(live, now);
                 }
                 state.action_of(&execution.spec)
             });
@@ -84,8 +84,11 @@ impl Engine {
                 for task in tasks.iter_mut().filter(|task| task.ended_at.is_none()) {
                     if let Some(task_now) = under_way.get(&task.task) {
                         task.status = task_now.status;
-                        let held = task_now.blocked_by.as_ref().map(ToString::to_string);
-                        task.reason = task.reason.take().or(held);
+                        if let Some(held) = &task_now.blocked_by {
+                            task.reason.get_or_insert_with(|| held.to_string());
+                            let place = (id, task.task.clone());
+                            material.held.insert(place, held.clone());
+                        }
                     }
                 }
                 material.tasks.extend(tasks);

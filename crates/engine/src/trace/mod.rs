@@ -26,7 +26,8 @@ use std::time::Duration;
 
 use camshaft_model::definition::Workflow;
 use camshaft_model::{
-    Attempt, Execution, ExecutionId, Ref, Status, StepEvent, TaskRecord, Timestamp,
+    Attempt, BlockedBy, Execution, ExecutionId, Ref, Status, StepEvent, TaskRecord, TaskRef,
+    Timestamp,
 };
 use serde::Serialize;
 
@@ -37,6 +38,8 @@ pub use anomaly::{Anomaly, AnomalyKind};
 pub struct Material {
     /// The execution that is asked about, and those below it.
     pub executions: Vec<Execution>,
+    /// What holds tasks of theirs that are under way.
+    pub held: HashMap<(ExecutionId, TaskRef), BlockedBy>,
     /// Ended attempts of those that were tried more than once; of others, if there are any.
     pub attempts: Vec<Attempt>,
     /// The tasks of those that are runs.
@@ -130,6 +133,8 @@ pub struct TraceStep {
     pub attempt: Option<u32>,
     /// Where it ended, or is.
     pub status: Status,
+    /// What holds it, if it has not started; of a run, what holds all that it has to do.
+    pub blocked_by: Option<BlockedBy>,
     /// From the request of the run.
     pub offset_us: u64,
     /// Until its end, or until now.
@@ -163,6 +168,8 @@ pub struct Trace {
     pub action: Ref,
     /// Where it is.
     pub status: Status,
+    /// What holds it, as of a step.
+    pub blocked_by: Option<BlockedBy>,
     /// What the offsets count from.
     pub requested_at: Timestamp,
     /// When it ended; offsets go up to now if it has not.
@@ -211,6 +218,7 @@ pub fn trace(material: &Material, subject: ExecutionId, now: Timestamp) -> Optio
         execution: subject,
         action: execution.spec.action.clone(),
         status: execution.state.status,
+        blocked_by: held_by(execution).cloned(),
         requested_at: execution.spec.requested_at,
         ended_at: execution.state.ended_at,
         duration_us: critical_path.iter().map(|at| at.phase.duration_us).sum(),
@@ -220,4 +228,10 @@ pub fn trace(material: &Material, subject: ExecutionId, now: Timestamp) -> Optio
         parts_us,
         left_out: material.left_out,
     })
+}
+
+/// What holds an execution that has not ended.
+fn held_by(execution: &Execution) -> Option<&BlockedBy> {
+    let held = execution.state.blocked_by.as_ref();
+    held.filter(|_| !execution.state.status.is_terminal())
 }

@@ -217,8 +217,8 @@ fn executions() -> Value {
         "TraceStep": whole(json!({
             "kind": {"type": "string", "enum": ["attempt", "task", "items", "run"]}, "step": {"type": "string"},
             "lap": {"type": "integer"}, "execution": or_null("ExecutionId"), "action": or_null("Ref"),
-            "attempt": nullable("integer"), "status": reference("ExecutionStatus"), "offset_us": {"type": "integer"},
-            "duration_us": {"type": "integer"}, "phases": list(&reference("TracePhase")),
+            "attempt": nullable("integer"), "status": reference("ExecutionStatus"), "blocked_by": nullable("object"),
+            "offset_us": {"type": "integer"}, "duration_us": {"type": "integer"}, "phases": list(&reference("TracePhase")),
             "reason": nullable("string"), "critical": {"type": "boolean"},
         })),
         "Anomaly": whole(json!({
@@ -230,7 +230,8 @@ fn executions() -> Value {
         })),
         "Trace": whole(json!({
             "execution": reference("ExecutionId"), "action": reference("Ref"), "status": reference("ExecutionStatus"),
-            "requested_at": reference("Time"), "ended_at": or_null("Time"), "duration_us": {"type": "integer"},
+            "blocked_by": nullable("object"), "requested_at": reference("Time"), "ended_at": or_null("Time"),
+            "duration_us": {"type": "integer"},
             "steps": list(&reference("TraceStep")), "anomalies": list(&reference("Anomaly")),
             "critical_path": list(&whole(json!({
                 "step": nullable("string"), "attempt": nullable("integer"),
