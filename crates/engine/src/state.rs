@@ -472,6 +472,11 @@ impl State {
         }
     }
 
+    /// Whether one more attempt may run beside those that hold these leases.
+    pub(crate) fn has_slot(&self, leases: &Leases) -> bool {
+        leases.len() < self.capacity.slots as usize
+    }
+
     /// The run above an execution that somebody paused, if there is one; or the execution itself, if it
     /// is a run that was paused and has not begun its next attempt.
     pub(crate) fn paused_by(&self, live: &Live) -> Option<ExecutionId> {

@@ -4,8 +4,8 @@ use camshaft_model::definition::Action;
 use camshaft_model::port::dispatch::Job;
 use camshaft_model::port::store::Change;
 use camshaft_model::{
-    BlockedBy, ExecutionId, ExecutionSpec, ExecutionState, HeldBy, Object, Status, StepEventDraft,
-    StepEventType, Timestamp, TraceContext, Transition,
+    BlockedBy, ConstraintKey, ExecutionId, ExecutionSpec, ExecutionState, HeldBy, Object,
+    ScopeMatcher, Status, StepEventDraft, StepEventType, Timestamp, TraceContext, Transition,
 };
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -36,7 +36,7 @@ impl State {
         // The units in which a run that is new has begun.
         let mut begun = BTreeSet::new();
         while !self.draining && !self.gate_closed {
-            let has_slot = self.leases.len() < self.capacity.slots as usize;
+            let has_slot = self.has_slot(&self.leases);
             let Some(class) = self.waiting.next(has_slot) else {
                 break;
             };
@@ -97,24 +97,55 @@ impl State {
         decision
     }
 
-    /// Asks again about everything that is ready as far as anybody knows: something may hold it now.
-    pub(crate) fn ask_again(&mut self, now: Timestamp) {
-        let classes = self.waiting.classes();
-        let ready = classes.filter(|class| self.waiting.hold_of(class).is_none());
-        let mut ready: Vec<Arc<Candidate>> = ready.map(|class| class.candidate.clone()).collect();
-        // In one order, so that the same commands lead to the same decisions.
-        ready.sort_unstable_by_key(|candidate| candidate.number);
-        for candidate in ready {
-            if let Some((hold, again_at)) = self.held(&candidate, now) {
-                self.file(&candidate, hold, again_at);
+    /// Asks again about what constraints choose that were set, changed or ended, and whose holds are open: what
+    /// they hold now, and what holds those that they held.
+    pub(crate) fn ask_again(&mut self, changed: &[ConstraintKey], now: Timestamp) {
+        let holds: Vec<Hold> = changed.iter().cloned().map(Hold::Constraint).collect();
+        for hold in &holds {
+            let filed = self.waiting.under(hold);
+            let filed: Vec<_> = filed.map(|class| class.candidate.clone()).collect();
+            for candidate in filed {
+                if !self.waiting.is_open(hold) {
+                    break;
+                }
+                self.ask_class(&candidate, now);
             }
         }
+        let in_force = changed.iter().filter_map(|key| self.constraints.get(key));
+        let scopes: Vec<&ScopeMatcher> = in_force.map(|found| &found.scope).collect();
+        // One that ended holds nothing of what was ready.
+        if scopes.is_empty() {
+            return;
+        }
+        let ready = self.waiting.unheld_beside(&holds).filter(|class| {
+            let mut scopes = scopes.iter();
+            scopes.any(|scope| self.constraints.chooses(scope, &class.candidate))
+        });
+        let ready = ready.map(|class| class.candidate.clone()).collect();
+        self.ask_classes(ready, now);
     }
 
     /// Asks again about everything that waits.
     pub(crate) fn ask_all_again(&mut self, now: Timestamp) {
         self.waiting.open_all();
-        self.ask_again(now);
+        let all = self.waiting.classes();
+        let all = all.map(|class| class.candidate.clone()).collect();
+        self.ask_classes(all, now);
+    }
+
+    fn ask_classes(&mut self, mut asked: Vec<Arc<Candidate>>, now: Timestamp) {
+        // In one order, so that the same commands lead to the same decisions.
+        asked.sort_unstable_by_key(|candidate| candidate.number);
+        for candidate in asked {
+            self.ask_class(&candidate, now);
+        }
+    }
+
+    /// Files a class anew if something holds it.
+    fn ask_class(&mut self, candidate: &Candidate, now: Timestamp) {
+        if let Some((hold, again_at)) = self.held(candidate, now) {
+            self.file(candidate, hold, again_at);
+        }
     }
 
     /// Asks about executions that have just got in line. While there is no slot nobody else does, and what

@@ -85,14 +85,16 @@ impl State {
     /// Ends every constraint whose time is over.
     pub(crate) fn expire_constraints(&mut self, decision: &mut Decision, context: &Context<'_>) {
         let mut unit = Unit::default();
+        let mut expired = Vec::new();
         while let Some(key) = self.constraints.expired(context.now) {
             self.end_constraint(&key, ConstraintChange::Expired, &mut unit, context);
             self.event_pause_changed(&key);
-            self.waiting.open(&Hold::Constraint(key));
+            self.waiting.open(&Hold::Constraint(key.clone()));
+            expired.push(key);
         }
         if !unit.is_empty() {
             decision.units.push(unit);
-            self.ask_again(context.now);
+            self.ask_again(&expired, context.now);
         }
     }
 
@@ -138,9 +140,7 @@ impl State {
             self.event_pause_changed(key);
             self.waiting.open(&Hold::Constraint(key.clone()));
         }
-        if !keys.is_empty() {
-            self.ask_again(context.now);
-        }
+        self.ask_again(keys, context.now);
         self.admit(context, decision);
     }
 }

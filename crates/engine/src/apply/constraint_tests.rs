@@ -1,22 +1,30 @@
 //! Constraints, against a plain restatement of what they promise, under random work, changes and crashes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use camshaft_model::definition::workflow::{Items, OnItemFailure, Task, Work, Workflow};
+use camshaft_model::definition::{Action, EntryPoint, Rule};
 use camshaft_model::port::store::{Change, ConstraintRecord};
 use camshaft_model::{
-    BlockedBy, Constraint, ConstraintKey, ConstraintType, ExecutionId, Output, Scope, Status,
-    StepEventType, Terms, Timestamp, Via,
+    BlockedBy, Constraint, ConstraintKey, ConstraintType, ExecutionId, Object, Output, Ref, Scope,
+    Status, StepEventType, Terms, Timestamp, Via,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::tests::{Bench, action, poked, rule, started};
+use super::tests::{Bench, action, origin, poked, rule, started};
 use crate::constraint::Hold;
 use crate::decision::Decision;
 
 const ACTIONS: [&str; 3] = ["copy", "check", "gpu"];
+/// What is requested by the rule, beside what is requested by hand.
+const BY_RULE: usize = 3;
+/// An item of the workflow.
+const ITEM: usize = 4;
 const SLOTS: u32 = 4;
+const RETRY_DELAY: Duration = Duration::from_millis(40);
 
 pub(crate) fn constraint(scope: &str, kind: &str, params: &Value, now: Timestamp) -> Constraint {
     let scope: Scope = scope.parse().unwrap();
@@ -37,10 +45,37 @@ impl Bench {
     pub(super) fn of_three_actions(slots: u32) -> Self {
         let mut actions: Vec<_> = ACTIONS.iter().map(|name| action(name)).collect();
         actions[2].resources = [("gpu".to_owned(), 1)].into();
-        actions
-            .iter_mut()
-            .for_each(|action| action.idempotent = true);
-        Self::new(slots, actions, Vec::new())
+        for action in &mut actions {
+            action.idempotent = true;
+            action.retry.max_attempts = 3;
+            action.retry.delay = RETRY_DELAY;
+        }
+        let work = Work::Action {
+            reference: actions[1].reference.clone(),
+            with: Object::new(),
+        };
+        let each = Task {
+            items: Some(Items {
+                over: json!([0, 1, 2]),
+                concurrency: 3,
+                on_failure: OnItemFailure::Continue,
+            }),
+            ..Task::new("each", work)
+        };
+        let graph = Workflow {
+            tasks: vec![each],
+            ..Workflow::default()
+        };
+        let entry_point = EntryPoint::Workflow(Arc::new(graph));
+        actions.push(Action {
+            origin: Some(origin()),
+            ..Action::new("t.flow".parse().unwrap(), "workflow", entry_point)
+        });
+        let on_poke = Rule {
+            action: actions[0].reference.clone(),
+            ..rule("on_poke", "t.poked", "allow")
+        };
+        Self::new(slots, actions, vec![on_poke])
     }
 
     pub(super) fn set(&mut self, scope: &str, kind: &str, params: &Value) -> Decision {
@@ -64,6 +99,22 @@ impl Bench {
         let scope = scope.parse().unwrap();
         self.apply(|state, context| state.clear_constraints(&scope, kind, context))
             .0
+    }
+
+    /// How many executions of each action are in line, and held by a constraint as `why` says.
+    fn held_by(&self, key: &ConstraintKey) -> BTreeMap<Ref, u64> {
+        let mut held = BTreeMap::new();
+        for live in self.state.live.values() {
+            let class = self.state.waiting.class(live.candidate.number);
+            if !class.is_some_and(|class| class.has(&live.place())) {
+                continue;
+            }
+            let names_it = |reason: &BlockedBy| matches!(reason, BlockedBy::Constraint(held) if held.key == *key);
+            if self.state.blockers(live, self.now).iter().any(names_it) {
+                *held.entry(live.spec.action.clone()).or_default() += 1;
+            }
+        }
+        held
     }
 
     /// Lets time pass up to an instant that the engine asked to be woken at, or for so long.
@@ -98,8 +149,9 @@ fn a_pause_holds_what_waits_for_a_limit_and_what_comes_and_touches_nothing_that_
 }
 
 #[test]
-fn a_preview_counts_by_action_what_is_last_in_line() {
-    let mut bench = Bench::of_three_actions(0);
+fn a_preview_of_another_limit_counts_by_action_what_would_be_left_in_line() {
+    let mut bench = Bench::of_three_actions(7);
+    bench.set("global", "concurrency", &json!({ "limit": 0 }));
     let line = ["copy", "check", "copy", "gpu", "copy", "check"];
     for name in line {
         bench.request(name);
@@ -120,6 +172,27 @@ fn a_preview_counts_by_action_what_is_last_in_line() {
         assert_eq!((preview.waiting, preview.held), (6, held.values().sum()));
         assert_eq!(preview.by_action, held, "{limit}");
     }
+}
+
+#[test]
+fn a_preview_counts_nothing_for_a_limit_that_is_not_reached_whatever_else_is_waited_for() {
+    let mut bench = Bench::of_three_actions(4);
+    for _ in 0..3 {
+        bench.request("check");
+    }
+    for _ in 0..11 {
+        bench.request("copy");
+    }
+    let held = |kind: &str, params: Value| {
+        let tried = constraint("action:t.copy", kind, &params, bench.now);
+        let preview = bench.state.preview(&tried, bench.now);
+        assert_eq!((preview.running, preview.waiting), (1, 10));
+        preview.held
+    };
+    assert_eq!(held("concurrency", json!({ "limit": 8 })), 0);
+    assert_eq!(held("concurrency", json!({ "limit": 1 })), 10);
+    assert_eq!(held("rate_limit", json!({ "rate": "1/m" })), 0);
+    assert_eq!(held("pause", json!({})), 10);
 }
 
 #[test]
@@ -209,7 +282,11 @@ enum Move {
         action: usize,
         priority: i32,
     },
+    Poke,
+    /// A run of three items.
+    Run,
     End(usize),
+    Fail(usize),
     Set {
         scope: usize,
         terms: usize,
@@ -224,12 +301,18 @@ enum Move {
     Crash,
 }
 
-const SCOPES: [&str; 7] = [
+const SCOPES: [&str; 13] = [
     "global",
+    "project:default",
     "pack:t",
+    "rule:t.on_poke",
     "action:t.copy",
     "action:t.c*",
+    "action:t.flow",
+    "workflow:t.f*",
     "task:gpu",
+    "task:flow",
+    "task:each",
     "runtime:shell",
     "worker:w",
 ];
@@ -249,10 +332,13 @@ fn terms(which: usize) -> (&'static str, Value) {
 fn moves() -> impl Strategy<Value = Vec<Move>> {
     let one = prop_oneof![
         8 => (0..3usize, -1..2i32).prop_map(|(action, priority)| Move::Request { action, priority }),
+        2 => Just(Move::Poke),
+        1 => Just(Move::Run),
         8 => (0..8usize).prop_map(Move::End),
-        3 => (0..7usize, 0..7usize, prop::option::of(1..400u64))
+        3 => (0..8usize).prop_map(Move::Fail),
+        4 => (0..SCOPES.len(), 0..7usize, prop::option::of(1..400u64))
             .prop_map(|(scope, terms, ttl_ms)| Move::Set { scope, terms, ttl_ms }),
-        2 => (0..7usize, prop::option::of(0..3usize)).prop_map(|(scope, kind)| Move::Clear { scope, kind }),
+        2 => (0..SCOPES.len(), prop::option::of(0..3usize)).prop_map(|(scope, kind)| Move::Clear { scope, kind }),
         6 => (1..300u64).prop_map(Move::Pass),
         1 => (1..2_000u64).prop_map(Move::SetBack),
         1 => Just(Move::Crash),
@@ -266,14 +352,18 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 struct Naive {
     in_force: BTreeMap<ConstraintKey, (Constraint, Timestamp)>,
     waiting: BTreeSet<(i32, Timestamp, ExecutionId, usize)>,
+    /// Until when what failed is not tried again.
+    delayed: BTreeMap<ExecutionId, (Timestamp, usize)>,
     running: BTreeMap<ExecutionId, usize>,
 }
 
 fn chooses(scope: &str, action: usize) -> bool {
     match scope {
-        "action:t.copy" => action == 0,
-        "action:t.c*" => action < 2,
+        "rule:t.on_poke" => action == BY_RULE,
+        "action:t.copy" => action == 0 || action == BY_RULE,
+        "action:t.c*" => action != 2,
         "task:gpu" => action == 2,
+        "action:t.flow" | "workflow:t.f*" | "task:flow" | "task:each" => action == ITEM,
         _ => true,
     }
 }
@@ -307,6 +397,25 @@ impl Naive {
     fn expire(&mut self, now: Timestamp) {
         self.in_force
             .retain(|_, (constraint, _)| constraint.expires_at.is_none_or(|at| at > now));
+    }
+
+    /// Puts an execution in line, if there is another attempt at it.
+    fn wait(&mut self, bench: &Bench, id: ExecutionId, action: usize) {
+        if let Some(live) = bench.state.live.get(&id) {
+            let spec = &live.spec;
+            (self.waiting).insert((-spec.priority, spec.requested_at, id, action));
+        }
+    }
+
+    /// Puts in line what is to be tried again.
+    fn end_delays(&mut self, bench: &Bench) {
+        for (id, (until, action)) in std::mem::take(&mut self.delayed) {
+            if until <= bench.now {
+                self.wait(bench, id, action);
+            } else {
+                self.delayed.insert(id, (until, action));
+            }
+        }
     }
 
     /// A rate is never owed more than its burst and one start.
@@ -436,6 +545,28 @@ proptest! {
                     naive.waiting.insert((-priority, bench.now, id, action));
                     decision
                 }
+                Move::Poke => {
+                    let poked = bench.emit(poked(None)).unwrap();
+                    naive.wait(&bench, poked.executions[0], BY_RULE);
+                    poked.decision
+                }
+                Move::Run => {
+                    let (decision, run) = bench.request("flow");
+                    let items = bench.state.live.values().filter(|live| live.spec.parent == Some(run));
+                    let items: Vec<_> = items.map(|live| live.spec.id).collect();
+                    prop_assert_eq!(items.len(), 3);
+                    items.into_iter().for_each(|id| naive.wait(&bench, id, ITEM));
+                    decision
+                }
+                Move::Fail(which) => {
+                    let Some((id, action)) = naive.running.iter().nth(which) else { continue };
+                    let (id, action) = (*id, *action);
+                    naive.running.remove(&id);
+                    let decision = bench.end(id, Status::Failed);
+                    let until = bench.state.live.get(&id).and_then(|live| live.state.not_before);
+                    naive.delayed.extend(until.map(|until| (id, (until, action))));
+                    decision
+                }
                 Move::End(which) => {
                     let Some(id) = naive.running.keys().nth(which).copied() else { continue };
                     naive.running.remove(&id);
@@ -449,10 +580,16 @@ proptest! {
                     if new.expires_at.is_none_or(|until| until > at) {
                         let before = naive.in_force.remove(&new.key());
                         let due = before.map(|(_, due)| due).unwrap_or_default();
-                        naive.in_force.insert(new.key(), (new, due));
+                        naive.in_force.insert(new.key(), (new.clone(), due));
                         naive.settle(at);
                     }
-                    bench.set_for(SCOPES[scope], kind, &params, ttl_ms.map(Duration::from_millis))
+                    let tried = bench.state.preview(&new, at);
+                    let decision = bench.set_for(SCOPES[scope], kind, &params, ttl_ms.map(Duration::from_millis));
+                    // What was set holds what a preview said that it would.
+                    if !new.is_expired(at) {
+                        prop_assert_eq!(tried.by_action, bench.held_by(&new.key()), "{:?}", one);
+                    }
+                    decision
                 }
                 Move::Clear { scope, kind } => {
                     let kind = kind.map(|kind| ConstraintType::ALL[kind]);
@@ -467,6 +604,8 @@ proptest! {
                     naive.settle(bench.now + Duration::from_millis(1));
                     bench.pass(0)
                 }
+                // What a crash does to runs is for the simulation of workflows.
+                Move::Crash if bench.state.live.values().any(|live| live.is_run()) => continue,
                 Move::Crash => {
                     let restarted_at = bench.now;
                     let decision = crash(&mut bench, &rows);
@@ -477,11 +616,7 @@ proptest! {
                     let running = std::mem::take(&mut naive.running);
                     for (id, action) in running {
                         // One that was cut off too often is given up.
-                        let Some(live) = bench.state.live.get(&id) else {
-                            continue;
-                        };
-                        let spec = &live.spec;
-                        naive.waiting.insert((-spec.priority, spec.requested_at, id, action));
+                        naive.wait(&bench, id, action);
                     }
                     decision
                 }
@@ -496,12 +631,22 @@ proptest! {
             rows.store(&decision);
             // What is over by now is not in force, whether or not a loop has said so yet.
             naive.expire(bench.now);
-            let expected = naive.start_all(bench.now);
+            // Delays end in a decision of their own, but where that is what the move asks for.
+            let ends_delays = matches!(one, Move::Pass(_) | Move::SetBack(_) | Move::Crash);
+            let mut expected = BTreeSet::new();
+            if !ends_delays {
+                expected = naive.start_all(bench.now);
+            }
+            naive.end_delays(&bench);
+            expected.extend(naive.start_all(bench.now));
             let begun: BTreeSet<ExecutionId> = started(&decision).into_iter().collect();
             prop_assert_eq!(begun, expected, "{:?}", one);
             let woken_by = bench.state.next_due();
             for live in bench.state.live.values().filter(|live| live.state.status == Status::Requested) {
                 prop_assert!(bench.state.blocked_by(live, bench.now).is_some());
+                if live.state.not_before.is_some() {
+                    continue;
+                }
                 // What is said to be held by a constraint is, and was told so.
                 let class = bench.state.waiting.class(live.candidate.number).unwrap();
                 let Some(Hold::Constraint(key)) = bench.state.waiting.hold_of(class) else { continue };

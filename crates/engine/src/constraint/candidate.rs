@@ -164,7 +164,7 @@ impl Candidates {
 }
 
 /// The executions that hold a lease, by candidate. What is in use is computed from them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Leases {
     candidate: HashMap<ExecutionId, u64>,
     holders: HashMap<u64, (Arc<Candidate>, HashSet<ExecutionId>)>,

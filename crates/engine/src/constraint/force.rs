@@ -45,7 +45,7 @@ pub(crate) struct Home {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Constraints {
     home: Home,
     in_force: BTreeMap<ConstraintKey, InForce>,

@@ -5,13 +5,15 @@
 //! one class, and whether a class may go on is asked once and not for each of its members.
 //!
 //! [`admit`] is the one decision: a pure function of a candidate and a [`World`] at an instant. The
-//! dispatcher runs it, `why` prints what it says, and a preview counts it. [`Waiting`] keeps the classes
+//! dispatcher runs it, `why` prints what it says, and a preview runs it in the world that would be and counts
+//! what waits there. [`Waiting`] keeps the classes
 //! filed under what holds them, so that lifting a constraint costs the work that it frees and no more.
 
 mod admit;
 mod candidate;
 mod explain;
 mod force;
+mod preview;
 mod rate;
 mod told;
 mod waiting;

@@ -333,6 +333,51 @@ impl Waiting {
             .filter(|hold| !self.open.contains(hold))
     }
 
+    /// Classes that nothing holds, as far as anybody knows, and that are not filed under one of these.
+    pub(crate) fn unheld_beside<'a>(
+        &'a self,
+        holds: &'a [Hold],
+    ) -> impl Iterator<Item = &'a Class> {
+        self.lined_up(self.open.iter().filter(|open| !holds.contains(open)))
+    }
+
+    /// Classes that nothing holds as far as anybody knows, or nothing but what time has ended and this hold.
+    pub(crate) fn unheld_but_for<'a>(
+        &'a self,
+        hold: &'a Hold,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &'a Class> {
+        let over = self.wakes.iter().take_while(move |(at, _)| *at <= now);
+        let holds: HashSet<&Hold> = over
+            .map(|(_, hold)| hold)
+            .chain(&self.open)
+            .chain([hold])
+            .collect();
+        self.lined_up(holds.into_iter())
+    }
+
+    /// Classes that are filed under a hold, open or not.
+    pub(crate) fn under(&self, hold: &Hold) -> impl Iterator<Item = &Class> {
+        self.in_order(self.held.get(hold).into_iter().flatten())
+    }
+
+    /// Those that are ready, and those that are filed under these holds.
+    fn lined_up<'a>(
+        &'a self,
+        holds: impl Iterator<Item = &'a Hold>,
+    ) -> impl Iterator<Item = &'a Class> {
+        let under = holds.filter_map(|hold| self.held.get(hold));
+        let ready = [&self.ready, &self.ready_without_slot];
+        self.in_order(ready.into_iter().chain(under).flatten())
+    }
+
+    fn in_order<'a>(
+        &'a self,
+        order: impl Iterator<Item = &'a (Place, u64)>,
+    ) -> impl Iterator<Item = &'a Class> {
+        order.filter_map(|(_, number)| self.classes.get(number))
+    }
+
     /// What is filed under a hold is asked again.
     pub(crate) fn open(&mut self, hold: &Hold) {
         if let Some(front) = self.held.get(hold).and_then(|order| order.first())
@@ -347,6 +392,11 @@ impl Waiting {
         let waits = |hold: &&Hold| matches!(hold, Hold::Resource(name, _) if name == resource);
         let holds: Vec<Hold> = self.held.keys().filter(waits).cloned().collect();
         holds.iter().for_each(|hold| self.open(hold));
+    }
+
+    /// Whether what is filed under a hold is to be asked.
+    pub(crate) fn is_open(&self, hold: &Hold) -> bool {
+        self.open.contains(hold)
     }
 
     /// Everything is asked again.

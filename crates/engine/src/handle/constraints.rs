@@ -1,8 +1,7 @@
 //! Constraints, as everybody outside of the engine reaches them: set, cleared, listed with what they hold,
 //! and tried before they are set.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use camshaft_model::port::constraint::{ConstraintControl, ControlRefused};
@@ -14,7 +13,7 @@ use camshaft_model::{
 use tokio::sync::oneshot;
 
 use super::Engine;
-use crate::constraint::{Candidate, Class, Constraints, InForce};
+use crate::constraint::{Candidate, InForce};
 use crate::state::State;
 
 /// So many executions that hold a lease are named for each constraint.
@@ -23,16 +22,17 @@ const MAX_HOLDERS: usize = 20;
 /// So much work is looked at, for all constraints together, before others may decide.
 const LOOKED_AT_AT_ONCE: usize = 20_000;
 
-/// What a constraint would hold if it were in force now.
+/// What a constraint would hold if it were in force now, in place of the one of its type on its scope.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConstraintPreview {
     /// How many executions in its scope run. It does not touch them.
     pub running: u64,
     /// How many executions in its scope are in line for their start.
     pub waiting: u64,
-    /// How many of those it would hold.
+    /// How many of those would wait for it, whatever else they wait for: none as long as its limit is not
+    /// reached, and none that would start.
     pub held: u64,
-    /// The same by action, where it is not 0: those last in line are held.
+    /// The same by action, where it is not 0.
     pub by_action: BTreeMap<Ref, u64>,
 }
 
@@ -199,75 +199,10 @@ impl State {
         }
     }
 
-    pub(crate) fn preview(&self, constraint: &Constraint, now: Timestamp) -> ConstraintPreview {
-        let key = constraint.key();
-        // Alone, so that only what it says counts; a rate goes on from where the one before it is.
-        let mut alone = Constraints::new(self.constraints.home().clone());
-        let due = self.constraints.get(&key).and_then(|found| found.due);
-        alone.set(std::sync::Arc::new(constraint.clone()), due, now);
-        let Some(found) = alone.get(&key) else {
-            return ConstraintPreview::default();
-        };
-        let is_in = |candidate: &Candidate| alone.chooses(&found.scope, candidate);
-        let running = self.leases.count(is_in);
-        let in_line = || {
-            let classes = self.waiting.classes();
-            classes.filter(|class| class.candidate.facts.takes_slot && is_in(&class.candidate))
-        };
-        let waiting = in_line().map(|class| class.len() as u64).sum();
-        let mut preview = ConstraintPreview {
-            running: running as u64,
-            waiting,
-            ..ConstraintPreview::default()
-        };
-        // A pause of events holds none of those that are in line already.
-        if matches!(constraint.terms, Terms::EventPause { .. }) {
-            return preview;
-        }
-        let room = found.room(running, now).unwrap_or(u64::MAX);
-        if room >= waiting {
-            return preview;
-        }
-        preview.held = waiting - room;
-        let room = usize::try_from(room).unwrap_or(usize::MAX);
-        let starts = first_in_line(in_line(), room);
-        for class in in_line() {
-            let starting = starts.get(&class.candidate.number).copied().unwrap_or(0);
-            let held = class.len() as u64 - starting;
-            if let Some(action) = class.candidate.action().filter(|_| held > 0) {
-                *preview.by_action.entry(action.clone()).or_default() += held;
-            }
-        }
-        preview
-    }
-
     /// Of so many constraints it is counted at once what they do, so that nobody waits long for that.
     fn counted_at_once(&self) -> usize {
         let each =
             self.waiting.classes().len() + self.leases.len() + self.held_events.kinds().len();
         (LOOKED_AT_AT_ONCE / each.max(1)).max(1)
     }
-}
-
-/// How many of each class are among the first so many of all, by the number of its candidate.
-fn first_in_line<'a>(classes: impl Iterator<Item = &'a Class>, count: usize) -> HashMap<u64, u64> {
-    let mut found = HashMap::new();
-    if count == 0 {
-        return found;
-    }
-    let mut lines: Vec<_> = classes
-        .map(|class| (class.candidate.number, class.after(None)))
-        .collect();
-    let heads = lines.iter_mut().enumerate();
-    let heads = heads.filter_map(|(line, (_, members))| Some(Reverse((members.next()?, line))));
-    let mut heads: BinaryHeap<_> = heads.collect();
-    for _ in 0..count {
-        let Some(Reverse((_, line))) = heads.pop() else {
-            break;
-        };
-        let (number, members) = &mut lines[line];
-        *found.entry(*number).or_default() += 1;
-        heads.extend(members.next().map(|place| Reverse((place, line))));
-    }
-    found
 }

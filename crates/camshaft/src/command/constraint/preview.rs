@@ -12,6 +12,10 @@ use crate::exit::CliError;
 use crate::render::constraint;
 
 /// Say what a pause or a limit would hold now, by action, without setting it
+///
+/// It counts those in its scope that would wait for it if it were set now, whatever else they wait for. So a
+/// pause holds all that waits, and a limit that is not reached holds nothing. What would start is not counted,
+/// nor what is requested later.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
