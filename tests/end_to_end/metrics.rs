@@ -4,7 +4,7 @@ use crate::harness::Site;
 
 /// The number on the line that begins so.
 #[track_caller]
-fn number(page: &str, labelled: &str) -> f64 {
+pub(crate) fn number(page: &str, labelled: &str) -> f64 {
     let line = page
         .lines()
         .find_map(|line| line.strip_prefix(labelled)?.strip_prefix(' '));

@@ -7,5 +7,6 @@ mod control;
 mod embedded;
 mod ends;
 mod held;
+mod metrics;
 mod sensor;
 mod telemetry;
