@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camshaft_model::notice::{Notice, Publish};
+use camshaft_model::port::clock::Clock;
 use camshaft_model::port::store::{OnCommit, Outcome, Refusal, StoreError};
 use camshaft_model::{Event, ExecutionId, Object, Origin};
 use camshaft_testkit::{ManualClock, SeededEntropy};
@@ -24,11 +25,16 @@ impl Publish for Nobody {
 }
 
 fn core(world: &Arc<World>, slots: u32) -> Arc<Core> {
+    let clock = ManualClock::at("2026-01-01T00:00:00Z");
+    core_with(world, slots, Arc::new(clock))
+}
+
+pub(super) fn core_with(world: &Arc<World>, slots: u32, clock: Arc<dyn Clock>) -> Arc<Core> {
     *world.unanswered.lock() = Some(Vec::new());
     let ports = Ports {
         store: world.clone(),
         bus: Arc::new(Nobody),
-        clock: Arc::new(ManualClock::at("2026-01-01T00:00:00Z")),
+        clock,
         entropy: Arc::new(SeededEntropy::new(1)),
         load_pack: Arc::new(|_, _| Err("there is none".to_owned())),
     };
@@ -36,7 +42,7 @@ fn core(world: &Arc<World>, slots: u32) -> Arc<Core> {
     Core::new(state, ports, tokio::runtime::Handle::current())
 }
 
-fn request(core: &Core, idempotency_key: Option<&str>) {
+pub(super) fn request(core: &Core, idempotency_key: Option<&str>) {
     let request = ExecutionRequest {
         what: Requested::Action("t.work".parse().unwrap()),
         parameters: Object::new(),
@@ -50,11 +56,11 @@ fn request(core: &Core, idempotency_key: Option<&str>) {
 }
 
 /// What the store was handed and has not answered.
-fn unanswered(world: &World) -> Vec<OnCommit> {
+pub(super) fn unanswered(world: &World) -> Vec<OnCommit> {
     std::mem::take(world.unanswered.lock().as_mut().unwrap())
 }
 
-fn stored() -> Result<Outcome, StoreError> {
+pub(super) fn stored() -> Result<Outcome, StoreError> {
     Ok(Outcome::Applied {
         first_step_event: 1,
     })

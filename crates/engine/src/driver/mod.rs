@@ -13,6 +13,8 @@ mod core;
 mod core_tests;
 mod held;
 mod pulse;
+#[cfg(test)]
+mod pulse_tests;
 mod recover;
 mod sensors;
 pub mod timers;
