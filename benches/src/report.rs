@@ -286,10 +286,22 @@ impl Report {
             kernel,
             memory_mb,
         } = &self.machine;
-        let rounds = self.rounds;
+        let (rounds, verdict) = (self.rounds, self.verdict());
         format!(
-            "{cores} cores, {cpu}, Linux {kernel}, {memory_mb} MB; medians of {rounds} rounds\n\n{table}\n"
+            "{cores} cores, {cpu}, Linux {kernel}, {memory_mb} MB; medians of {rounds} rounds\n\n{table}\n\n{verdict}\n"
         )
+    }
+
+    /// Which bars were missed.
+    fn verdict(&self) -> String {
+        let missed = self.rows.iter().filter(|row| row.pass == Some(false));
+        let missed: Vec<String> = missed
+            .map(|row| format!("{} {}", row.id, row.name))
+            .collect();
+        match missed.len() {
+            0 => "every bar was reached".to_owned(),
+            count => format!("bars missed: {count} ({})", missed.join("; ")),
+        }
     }
 }
 
@@ -368,6 +380,7 @@ mod tests {
         );
         assert!((row.ratio.unwrap() - 0.75 / 0.7).abs() < 1e-9);
         assert!(report.table().contains("pass"));
+        assert!(report.table().ends_with("\nevery bar was reached\n"));
     }
 
     #[test]
@@ -385,5 +398,7 @@ mod tests {
             (Some(false), None)
         );
         assert!(report.json().unwrap().contains("\"pass\": false"));
+        let missed = format!("\nbars missed: 1 ({} latency)\n", SCENARIOS[0].id);
+        assert!(report.table().ends_with(&missed));
     }
 }

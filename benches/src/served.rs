@@ -145,6 +145,20 @@ impl Served {
         answer(request.send().await?).await
     }
 
+    /// Seconds that the threads of the process have been on a processor. Of threads that have ended nothing
+    /// is left, so it is for a process at rest.
+    pub(crate) fn cpu_secs(&self) -> Result<f64, Failure> {
+        let mut nanos = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let Ok(spent) = fs::read_to_string(thread?.path().join("schedstat")) else {
+                continue;
+            };
+            let on_processor = spent.split(' ').next().ok_or("no schedstat")?;
+            nanos += on_processor.parse::<u64>()?;
+        }
+        Ok(nanos as f64 / 1e9)
+    }
+
     /// Megabytes of memory that the process has resident.
     pub(crate) fn resident_mb(&self) -> Result<f64, Failure> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;

@@ -71,6 +71,15 @@ pub(super) struct Latencies {
     pub(super) accepted: Vec<f64>,
 }
 
+impl Latencies {
+    /// Those of more events.
+    pub(super) fn add(&mut self, more: Self) {
+        self.started.extend(more.started);
+        self.ended.extend(more.ended);
+        self.accepted.extend(more.accepted);
+    }
+}
+
 /// Posts events one after another, each once the one before has ended.
 pub(super) async fn events(served: &Served) -> Result<Latencies, Failure> {
     let mut latencies = Latencies::default();
