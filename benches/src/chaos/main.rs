@@ -35,6 +35,9 @@ struct Arguments {
     /// How often R1 kills the system
     #[arg(long, default_value_t = 200)]
     rounds: u32,
+    /// How often R3 kills the broker
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    kills: u32,
     /// The program under attack [default: camshaft beside this program]
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -44,7 +47,7 @@ struct Arguments {
 enum Scenario {
     /// Random kills of the whole system under load
     R1,
-    /// The MQTT broker killed and started again, under load and a pause
+    /// The MQTT broker killed and started again, under load, a pause and limits
     R3,
     /// Children that misbehave
     R5,
@@ -82,7 +85,7 @@ async fn run(arguments: &Arguments, seed: u64, report: &mut Report) -> Result<()
     for scenario in chosen {
         match scenario {
             Scenario::R1 => storm::run(&binary, seed, arguments.rounds, report).await?,
-            Scenario::R3 => broker::run(&binary, seed, report).await?,
+            Scenario::R3 => broker::run(&binary, seed, arguments.kills, report).await?,
             Scenario::R5 => children::run(&binary, report).await?,
             Scenario::R6 => clock::run(seed, report).await?,
         }
