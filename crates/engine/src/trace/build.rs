@@ -224,6 +224,11 @@ impl<'a> Builder<'a> {
             if let Some(until) = not_before {
                 track.go(Part::Delay, self.offset(until).min(admitted), row);
             }
+            let mut held = timing::held(&events).map(|at| self.offset(at));
+            if let Some(held) = held.find(|held| (track.at()..=admitted).contains(held)) {
+                track.go(Part::Queue, held, row);
+                track.go(Part::Constraint, admitted, row);
+            }
             track.go(Part::Queue, admitted, row);
             let is_last = index + 1 == times.len();
             let end = match time.ended {

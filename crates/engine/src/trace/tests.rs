@@ -270,6 +270,12 @@ fn a_retry_is_a_delay_and_a_line_of_its_own() {
                 20,
                 json!({"attempt": 1, "delay_ms": 40, "reason": "exit status 3"}),
             ),
+            event(
+                RUN,
+                StepEventType::TaskBlocked,
+                62,
+                json!({"constraint": "pause-global"}),
+            ),
             event(RUN, StepEventType::StepStarted, 70, json!({"attempt": 2})),
         ],
         ..Material::default()
@@ -282,7 +288,8 @@ fn a_retry_is_a_delay_and_a_line_of_its_own() {
             "3+2 work Spawn",
             "5+15 work Run",
             "20+40 work Delay",
-            "60+10 work Queue",
+            "60+2 work Queue",
+            "62+8 work Constraint",
             "70+5 work Spawn",
             "75+25 work Run",
         ]

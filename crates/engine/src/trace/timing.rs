@@ -153,6 +153,15 @@ pub(super) fn attempts(
     all
 }
 
+/// Since when a constraint held something, each time. Until when is not written down: a wait for a slot that
+/// followed is taken for the same.
+pub(super) fn held(events: &[&StepEvent]) -> impl Iterator<Item = Timestamp> {
+    let is_held = |event: &&&StepEvent| {
+        event.event_type == StepEventType::TaskBlocked && event.payload.contains_key("constraint")
+    };
+    events.iter().filter(is_held).map(|event| event.created_at)
+}
+
 /// So many attempts of one execution are told apart.
 const MAX_ATTEMPTS: usize = 10_000;
 
