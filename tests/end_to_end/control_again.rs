@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::PathBuf;
 
-use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 
 use crate::control::{notes, pairs, refused, site, tasks};
@@ -15,8 +14,7 @@ fn gated() -> (Site, PathBuf) {
     let site = site(
         "tasks:\n  first: { action: t.gate }\n  second: { needs: [first], action: t.note, with: { name: second } }\n  last: { finally: true, action: t.note, with: { name: last } }\n",
     );
-    let gate = site.path().join("gate");
-    mknodat(CWD, &gate, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("a fifo");
+    let gate = site.gate("gate");
     let script = format!("echo up; read line < '{}'", gate.display());
     site.shell_action("gate", &script, "");
     (site, gate)

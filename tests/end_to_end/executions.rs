@@ -275,15 +275,7 @@ fn what_waits_is_explained_and_can_be_cancelled() {
 fn higher_priority_goes_first() {
     let site = Site::new();
     site.shell_action("note", "echo $PARAM_NAME >> $PARAM_FILE", "parameter_delivery: env\nparameters:\n  name: { type: string }\n  file: { type: string }\n");
-    let fifo = site.path().join("gate");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &fifo,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::from_raw_mode(0o600),
-        0,
-    )
-    .expect("a fifo");
+    let fifo = site.gate("gate");
     site.shell_action(
         "gate",
         &format!("echo up; read line < {}", fifo.display()),

@@ -13,6 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -71,6 +72,13 @@ impl Site {
         let script: String = script.lines().map(|line| format!("  {line}\n")).collect();
         let text = format!("ref: t.{name}\nruntime: shell\nscript: |\n{script}{extra}\n");
         self.pack_file(&format!("t/actions/{name}.yaml"), &text)
+    }
+
+    /// A pipe with a name: who reads from it waits until the test writes a line to it.
+    pub(crate) fn gate(&self, name: &str) -> PathBuf {
+        let path = self.path().join(name);
+        mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("a fifo");
+        path
     }
 
     /// The command line on this site's data directory, with none of the test's own variables.

@@ -12,21 +12,12 @@ mod streams;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 
-use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 
 use crate::harness::{Answer, PATIENCE, Site};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
-
-/// A named pipe: whoever reads it waits until the test writes to it.
-fn gate(site: &Site, name: &str) -> PathBuf {
-    let path = site.path().join(name);
-    mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("a fifo");
-    path
-}
 
 /// The value of a header of an answer.
 fn header(answer: &Answer, name: &str) -> Option<String> {

@@ -66,8 +66,7 @@ fn a_second_engine_is_refused_with_the_pid_of_the_first() {
 #[test]
 fn the_first_signal_lets_work_end_and_starts_nothing_new() {
     let site = Site::new();
-    let gate = site.path().join("gate");
-    make_fifo(&gate);
+    let gate = site.gate("gate");
     site.shell_action(
         "long",
         &format!("echo begun; read line < {}; echo ended", gate.display()),
@@ -102,8 +101,7 @@ fn the_second_signal_kills_and_what_it_cut_off_is_recorded() {
     let site = Site::new();
     let script = "sleep 1000 & echo $!; wait";
     site.shell_action("once", script, "idempotent: false\n");
-    let gate = site.path().join("gate");
-    make_fifo(&gate);
+    let gate = site.gate("gate");
     let again = format!(
         "if [ \"$CAMSHAFT_EPOCH\" = 1 ]; then echo first; sleep 1000; else read line < {}; echo again; fi",
         gate.display()
@@ -221,8 +219,7 @@ fn a_trial_counts_what_was_requested_before_it() {
 #[test]
 fn what_keeps_the_engine_from_coming_up_is_told_before_any_work_is_taken_up() {
     let site = Site::new();
-    let gate = site.path().join("gate");
-    make_fifo(&gate);
+    let gate = site.gate("gate");
     site.shell_action("long", "echo begun; exec sleep 1000", "");
     let script = format!("echo begun; read line < {}; echo ended", gate.display());
     site.shell_action("once", &script, "idempotent: false\n");
@@ -261,15 +258,4 @@ fn commands_without_an_engine_say_so() {
         error.contains("code: unreachable") && error.contains("camshaft up"),
         "{error}"
     );
-}
-
-fn make_fifo(path: &std::path::Path) {
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        path,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::from_raw_mode(0o600),
-        0,
-    )
-    .expect("a fifo");
 }

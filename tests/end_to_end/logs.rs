@@ -63,15 +63,7 @@ fn a_reader_resumes_where_it_stopped() {
 #[test]
 fn follow_shows_lines_as_they_come_and_ends() {
     let site = Site::new();
-    let gate = site.path().join("gate");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &gate,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::from_raw_mode(0o600),
-        0,
-    )
-    .expect("a fifo");
+    let gate = site.gate("gate");
     site.shell_action(
         "two",
         &format!("echo one; read line < {}; echo two", gate.display()),

@@ -15,15 +15,7 @@ pub(crate) fn number(page: &str, labelled: &str) -> f64 {
 #[test]
 fn metrics_tell_what_happened_and_how_busy_the_engine_is() {
     let site = Site::new();
-    let gate = site.path().join("gate");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &gate,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::from_raw_mode(0o600),
-        0,
-    )
-    .expect("a fifo");
+    let gate = site.gate("gate");
     let script = format!("echo begun; read line < '{}'", gate.display());
     site.shell_action("hold", &script, "resources: { gpu: 1 }");
     site.shell_action("fail", "exit 1", "retry: { max_attempts: 2, delay: 1ms }");

@@ -54,15 +54,7 @@ fn the_whole_environment_is_what_was_allowed() {
 fn the_token_of_an_attempt_reaches_what_is_its_own_and_dies_with_it() {
     let site = Site::new();
     let file = site.path().join("token");
-    let gate = site.path().join("gate");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &gate,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::from_raw_mode(0o600),
-        0,
-    )
-    .expect("a fifo");
+    let gate = site.gate("gate");
     site.shell_action(
         "token",
         &format!(

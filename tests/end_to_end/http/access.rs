@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::json;
 
-use super::{JSON, Live, gate, header, operations, problem, text, with_token};
+use super::{JSON, Live, header, operations, problem, text, with_token};
 use crate::harness::Site;
 
 /// What an attempt may do with its own token.
@@ -78,7 +78,7 @@ fn nothing_but_health_and_hooks_is_answered_without_the_token() {
 #[test]
 fn an_attempt_may_do_little_and_only_while_it_lives() {
     let site = Site::new();
-    let (proof, gate) = (site.path().join("proof"), gate(&site, "gate"));
+    let (proof, gate) = (site.path().join("proof"), site.gate("gate"));
     let script = format!(
         "printf '%s' \"$CAMSHAFT_TOKEN\" > {}; echo ready; read line < {}",
         proof.display(),

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{JSON, gate, items, problem, text};
+use super::{JSON, items, problem, text};
 use crate::harness::Site;
 
 #[test]
@@ -133,7 +133,7 @@ fn each_of_a_batch_is_answered_for_itself() {
 #[test]
 fn a_request_waits_as_long_as_it_says() {
     let site = Site::new();
-    let gate = gate(&site, "gate");
+    let gate = site.gate("gate");
     site.shell_action("hold", &format!("read line < {}", gate.display()), "");
     site.shell_action("say", "echo said", "");
     let _engine = site.up();
@@ -283,7 +283,7 @@ fn secrets_are_in_no_answer() {
     const SECRET: &str = "5ecret-of-the-caller";
     const DEFAULT: &str = "5ecret-by-default";
     let site = Site::new();
-    let gate = gate(&site, "gate");
+    let gate = site.gate("gate");
     site.shell_action(
         "hold",
         &format!("read line < {}", gate.display()),
@@ -361,7 +361,7 @@ fn secrets_are_in_no_answer() {
 #[test]
 fn an_execution_is_cancelled_once_and_retried_when_it_has_ended() {
     let site = Site::new();
-    let gate = gate(&site, "gate");
+    let gate = site.gate("gate");
     site.shell_action(
         "hold",
         &format!("echo ready; read line < {}; exit 3", gate.display()),

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::{Live, gate, header, items, problem, text};
+use super::{Live, header, items, problem, text};
 use crate::harness::Site;
 
 fn types(events: &[Value]) -> Vec<&str> {
@@ -17,7 +17,7 @@ fn types(events: &[Value]) -> Vec<&str> {
 #[test]
 fn a_run_is_followed_from_its_start_to_its_end_and_resumed_without_gaps() {
     let site = Site::new();
-    let gate = gate(&site, "gate");
+    let gate = site.gate("gate");
     site.shell_action(
         "hold",
         &format!("echo ready; read line < {}", gate.display()),
@@ -134,7 +134,7 @@ fn every_run_is_followed_at_once_and_the_stream_ends_with_the_engine() {
 #[test]
 fn a_log_is_followed_byte_by_byte_while_it_grows() {
     let site = Site::new();
-    let gate = gate(&site, "gate");
+    let gate = site.gate("gate");
     site.shell_action(
         "two",
         &format!(

@@ -17,15 +17,7 @@ fn shows(site: &Site, expected: &[(&str, f64)]) {
 #[test]
 fn metrics_tell_what_constraints_hold_and_how_the_broker_is() {
     let (site, broker) = (Site::new(), Mosquitto::start());
-    let gate = site.path().join("gate");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &gate,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::from_raw_mode(0o600),
-        0,
-    )
-    .expect("a fifo");
+    let gate = site.gate("gate");
     let script = format!("echo begun; read line < '{}'", gate.display());
     site.shell_action("hold", &script, "");
     let mut engine = connected(&site, broker.port);
