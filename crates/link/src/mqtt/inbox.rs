@@ -84,7 +84,7 @@ impl Inbox {
         true
     }
 
-    /// Puts in what comes only as often as we connect and publish.
+    /// Puts in what comes only as often as we connect and publish, and as the engine stores changes of constraints.
     pub(super) fn put(&self, input: Input) {
         self.waiting.fetch_add(input.bytes(), Ordering::Relaxed);
         // Without anybody who applies them the engine has stopped.

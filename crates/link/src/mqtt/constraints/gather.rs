@@ -16,8 +16,8 @@ pub(super) struct Gathering {
     /// The messages that came after them.
     pub(super) later: Vec<(String, Vec<u8>)>,
     pub(super) later_bytes: usize,
-    /// The ends that are retained.
-    ended: Vec<Constraint>,
+    /// The ends that are retained of what is in force.
+    pub(super) ended: Vec<Constraint>,
 }
 
 impl Constraints {
@@ -41,12 +41,16 @@ impl Constraints {
                 constraint, mark, ..
             }) => {
                 let key = constraint.key();
-                if self.state.ends.was_heard(&key, &mark) {
-                    // It is no news.
-                } else if let Some(gathering) = &mut self.state.gathering {
-                    gathering.ended.push(constraint);
-                } else if !self.state.witnessed.contains_key(&key) {
-                    self.catch_up(&constraint).await;
+                let is_news =
+                    !self.state.ends.was_heard(&key, &mark) && self.is_in_force(&constraint);
+                match &mut self.state.gathering {
+                    Some(gathering) if is_news && gathering.ended.len() < MAX_TOPICS => {
+                        gathering.ended.push(constraint);
+                    }
+                    None if is_news && !self.state.witnessed.contains_key(&key) => {
+                        self.catch_up(&constraint).await;
+                    }
+                    Some(_) | None => {}
                 }
                 return;
             }
@@ -130,14 +134,18 @@ impl Constraints {
         }
     }
 
+    /// Whether this is the broker's word, and in force.
+    fn is_in_force(&self, constraint: &Constraint) -> bool {
+        let word = self.state.words.of.get(&constraint.key());
+        word.is_some_and(|word| {
+            word.standing == Standing::InForce && is_same(&word.constraint, constraint)
+        })
+    }
+
     /// Ends what was ended while this engine was away, unless somebody wished for it since.
     async fn catch_up(&mut self, ended: &Constraint) {
         let key = ended.key();
-        let word = self.state.words.of.get(&key);
-        let is_word = word.is_some_and(|word| {
-            word.standing == Standing::InForce && is_same(&word.constraint, ended)
-        });
-        if is_word && self.state.slots.stated(&key, self.clock.now()).is_none() {
+        if self.is_in_force(ended) && self.state.slots.stated(&key, self.clock.now()).is_none() {
             self.is_over(&key).await;
         }
     }

@@ -331,3 +331,19 @@ async fn a_copy_of_what_an_expired_wish_replaced_is_passed_over() {
         .await;
     assert!(bench.fake.constraints().is_empty());
 }
+
+#[tokio::test]
+async fn ends_of_what_nobody_has_are_not_kept() {
+    let mut bench = Bench::with(&[PAUSE]);
+    bench.constraints.take(Input::Connected(0)).await;
+    let (topic, end) = ended();
+    let of_another = |text: &str| text.replace("task:x", "task:y").replace("task/x", "task/y");
+    for _ in 0..2 {
+        bench
+            .receive(&of_another(&topic), &of_another(&end), true)
+            .await;
+    }
+    bench.receive(&topic, &end, true).await;
+    let gathering = bench.constraints.state.gathering.as_ref().unwrap();
+    assert_eq!(gathering.ended.len(), 1);
+}
