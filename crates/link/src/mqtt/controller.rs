@@ -94,7 +94,7 @@ pub async fn clear(
         let heard = hear_until_empty(&mut session, emptied.last()).await?;
         let ends = heard
             .as_ref()
-            .map(|heard| ends(topics, &plain, kind, heard, client_id));
+            .map(|heard| ends(topics, scope, kind, heard, client_id));
         deliver(&mut session, ends.unwrap_or_default()).await?;
         session.close().await;
         // With all types its own topic was emptied as well.
@@ -112,21 +112,24 @@ pub async fn clear(
 /// retained any more.
 fn ends(
     topics: &Topics,
-    plain: &str,
+    scope: &Scope,
     kind: Option<ConstraintType>,
     heard: &[Publish],
     mark: &str,
 ) -> Vec<Message> {
+    let plain = topics.constraint(scope);
     let mut of_types = BTreeMap::new();
     let mut over = None;
     for Publish { topic, payload, .. } in heard {
-        let is_plain = topic == plain;
+        let is_plain = *topic == plain;
         let said = message::read_said(payload, Timestamp::default()).ok();
         let held = match said {
             Some(Said::Wanted(constraint) | Said::Kept(constraint)) => Some(constraint),
             Some(Said::Ended { .. } | Said::Over(_)) | None => None,
         };
-        let held = held.filter(|held| kind.is_none_or(|kind| held.terms.kind() == kind));
+        let held = held.filter(|held| {
+            held.scope == *scope && kind.is_none_or(|kind| held.terms.kind() == kind)
+        });
         if is_plain {
             over = held
                 .as_ref()
@@ -144,7 +147,7 @@ fn ends(
             }
         }
     }
-    let over = over.map(|over| Message::retained(plain.to_owned(), over));
+    let over = over.map(|over| Message::retained(plain, over));
     let ends = of_types
         .into_iter()
         .map(|(topic, end)| Message::retained(topic, end));
@@ -195,5 +198,62 @@ async fn within<T>(
             at: broker.to_string(),
             within_ms: u64::try_from(TIMEOUT.as_millis()).unwrap_or(u64::MAX),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_left_of_the_scope_and_the_type_alone_and_the_scopes_own_topic_says_the_last() {
+        let (topics, scope) = (Topics::new("cascade"), "task:x".parse().unwrap());
+        let plain = topics.constraint(&scope);
+        let pause = ConstraintType::Pause;
+        let typed = topics.constraint_of_type(&ConstraintKey {
+            scope: scope.clone(),
+            kind: pause,
+        });
+        let message = |topic: &str, scope: &str, kind: &str, ends: &str| {
+            let params = if kind == "pause" {
+                "{}"
+            } else {
+                r#"{"limit": 1}"#
+            };
+            let payload = format!(
+                r#"{{"scope": "{scope}", "type": "{kind}", "params": {params}, "expires_at": {ends}}}"#
+            );
+            Publish::new(topic, QoS::AtLeastOnce, payload)
+        };
+        let heard = [
+            message(&typed, "task:x", "pause", "7.0"),
+            message(&plain, "task:x", "pause", "9.0"),
+            message(&typed, "task:y", "pause", "8.0"),
+            message(&typed, "task:x", "concurrency", "8.0"),
+        ];
+        let told = |kind, heard: &[Publish]| -> Vec<(String, String)> {
+            let ends = ends(&topics, &scope, kind, heard, "m").into_iter();
+            ends.map(|end| (end.topic, String::from_utf8(end.payload).unwrap()))
+                .collect()
+        };
+        let one = told(Some(pause), &heard);
+        assert_eq!(one.len(), 2);
+        assert_eq!((&one[0].0, &one[1].0), (&typed, &plain));
+        assert!(
+            one[0]
+                .1
+                .contains(r#""was": 9.0, "emptied": true, "mark": "m""#),
+            "{}",
+            one[0].1
+        );
+        assert!(one[1].1.contains(r#""expires_at": 1.0}"#), "{}", one[1].1);
+        assert_eq!(told(None, &heard).len(), 2, "a pause and a limit");
+        // Somebody has put something else there since.
+        let since = [
+            &heard[..],
+            &[message(&plain, "task:x", "concurrency", "null")],
+        ]
+        .concat();
+        assert_eq!(told(Some(pause), &since).len(), 1);
     }
 }
